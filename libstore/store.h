@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: ISC */
+/* One user's store: a directory with a journal (the truth), its index (derived), large bodies, and the
+ * mapped control file. FORMAT.md describes what lies on the disk; the invariants are in store_int.h.
+ *
+ * Everything works relative to a directory descriptor. A process may hold several stores, but only one
+ * whose index it reads (the Berkeley DB environment wants to be ".": the first call that needs the index
+ * changes the working directory to the store). Creating, delivering and looking at counters need no index.
+ *
+ * Several processes work on one store at the same time; none of them needs to trust that another one lives. */
+#ifndef STORE_H
+#define STORE_H
+
+#include "../libbase/arena.h"
+#include "../libbase/err.h"
+#include "../libbase/str.h"
+
+struct store;
+
+enum {
+	STORE_NAME_MAX_OCTETS = 255,		/* of a mailbox name, UTF-8 */
+	STORE_DEPTH_MAX = 32,			/* levels of hierarchy in a name */
+	STORE_MAILBOXES_MAX = 10000,		/* mailboxes and subscribed names of one user */
+	STORE_KEYWORDS_MAX = 64,		/* in one mailbox */
+	STORE_KEYWORD_MAX_OCTETS = 64,
+	STORE_INLINE_MAX_OCTETS = 256 * 1024,	/* larger bodies are files of their own */
+	STORE_MESSAGE_MAX_OCTETS = 1 << 30,	/* of one message; programs set lower limits */
+};
+
+/* What a process learns before it loses the file system (chroot); fill it once at start. */
+struct store_env {
+	char boot_id[40];	/* mapped control files of an earlier boot are not believed */
+};
+void store_env_init(struct store_env *env);
+
+/* Opens the store in directory dirfd (duplicated; the caller keeps its own). An empty directory is laid out
+ * as a new store with an empty INBOX; that is safe when several processes do it at once. After a crash or
+ * reboot it brings the control file up to date from the journal's last segment.
+ * Errors: ERR_NOSPC, ERR_BUSY (lock not had in 10 s), ERR_DENIED, ERR_CORRUPT (the journal's end can't be
+ * read: penny rebuild), ERR_TEMP. */
+enum err_kind store_open(int dirfd, const struct store_env *env, struct store **out, struct err *e)
+    CHECKED;
+/* Closes everything that was opened through it; mailboxes must be closed before. NULL is fine. */
+void store_close(struct store **s);
+
+/* -- mailboxes: names are UTF-8, hierarchy separator '/'; INBOX in any case is INBOX -- */
+
+struct mailbox_info {
+	struct str name;		/* in the caller's arena */
+	uint32_t id;			/* internal number, never used again for another mailbox */
+	bool exists;			/* false: only a subscribed name */
+	bool noselect;			/* a deleted name that still has inferiors (RFC 3501 s.6.3.4) */
+	bool subscribed;
+	bool has_children;
+	uint32_t uidvalidity, uidnext;
+	uint32_t n_messages, n_unseen, n_recent;
+	uint64_t modseq;		/* highest of the mailbox, at least 1 (RFC 7162 s.3.1.2.1) */
+	uint64_t octets;		/* sum of message sizes */
+};
+
+/* All names, sorted by octets with INBOX first. Errors: ERR_BUSY, ERR_LIMIT (arena). */
+enum err_kind store_list(struct store *s, struct arena *a, struct mailbox_info **out, size_t *out_n,
+    struct err *e) CHECKED;
+/* One name. Errors: ERR_NOENT (no such mailbox; a name that is only subscribed counts as none), ERR_BUSY. */
+enum err_kind store_find(struct store *s, struct arena *a, struct str name, struct mailbox_info *out,
+    struct err *e) CHECKED;
+/* Creates name and what is missing above it (RFC 3501 s.6.3.3). A trailing '/' is ignored. *out_id may be NULL.
+ * Durable on return. Errors: ERR_EXISTS, ERR_SYNTAX (empty level, "." or "..", control octets, not UTF-8, '*' or '%',
+ * over STORE_NAME_MAX_OCTETS or STORE_DEPTH_MAX), ERR_LIMIT, ERR_NOSPC, ERR_BUSY. */
+enum err_kind store_create(struct store *s, struct str name, uint32_t *out_id, struct err *e) CHECKED;
+/* Deletes (RFC 3501 s.6.3.4): with inferiors the name stays as \Noselect. Errors: ERR_NOENT, ERR_DENIED (INBOX),
+ * ERR_EXISTS (is \Noselect already and has inferiors), ERR_NOSPC, ERR_BUSY. */
+enum err_kind store_delete(struct store *s, struct str name, struct err *e) CHECKED;
+/* Renames with all inferiors; INBOX's messages move to the new name and INBOX is left empty, its inferiors
+ * untouched (RFC 3501 s.6.3.5). Missing superiors are created. Errors: ERR_NOENT, ERR_EXISTS, ERR_SYNTAX,
+ * ERR_LIMIT, ERR_NOSPC, ERR_BUSY. */
+enum err_kind store_rename(struct store *s, struct str from, struct str to, struct err *e) CHECKED;
+/* Sets or clears the subscription of a name, whether or not such a mailbox exists (RFC 3501 s.6.3.6).
+ * Errors: ERR_SYNTAX, ERR_NOENT (unsubscribe of a name that is not subscribed), ERR_LIMIT, ERR_NOSPC, ERR_BUSY. */
+enum err_kind store_subscribe(struct store *s, struct str name, bool on, struct err *e) CHECKED;
+
+/* -- POP3's exclusive access (RFC 1939 s.4) -- */
+/* Held until store_maildrop_unlock, store_close or death; hinders neither deliveries nor IMAP. ERR_BUSY. */
+enum err_kind store_maildrop_lock(struct store *s, struct err *e) CHECKED;
+void store_maildrop_unlock(struct store *s);
+
+/* -- change notification -- */
+/* A descriptor that becomes readable after changes were made durable by any process. Owned by the store.
+ * store_watch_drain empties it; call it before mailbox_refresh. Costs nothing while nothing happens. */
+enum err_kind store_watch(struct store *s, int *out_fd, struct err *e) CHECKED;
+void store_watch_drain(struct store *s);
+/* Changes whenever something became durable; one read of shared memory, no system call. */
+uint64_t store_change_count(const struct store *s);
+
+/* Makes everything durable that this process appended with append.sync_later. */
+enum err_kind store_sync(struct store *s, struct err *e) CHECKED;
+
+/* -- upkeep -- */
+/* Throws the index and the control file away and makes them anew from the whole journal. Every mailbox, UID,
+ * UIDVALIDITY, flag and MODSEQ is as before. Sessions that are open go on. */
+struct store_rebuild_result {
+	uint64_t n_records, n_mailboxes, n_messages, n_damaged;
+};
+enum err_kind store_rebuild(struct store *s, struct store_rebuild_result *out, struct err *e) CHECKED;
+/* Verifies everything readable without changing it: journal chain and checksums, index against journal,
+ * large bodies. Each finding is passed to `report` (may be NULL). *out_n_bad counts them. */
+enum err_kind store_check(struct store *s, void (*report)(void *ctx, const char *finding), void *ctx,
+    uint64_t *out_n_bad, struct err *e) CHECKED;
+
+#endif
