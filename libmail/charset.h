@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: ISC */
+/* Text of mail to UTF-8: transfer encodings (RFC 2045 s.6), character sets, encoded words (RFC
+ * 2047), and case folding for comparisons. What can't be decoded becomes U+FFFD, never an error;
+ * only an unknown character set is reported. */
+#ifndef CHARSET_H
+#define CHARSET_H
+
+#include "../libbase/buf.h"
+
+enum charset_result {
+	CHARSET_OK,
+	CHARSET_BAD_OCTETS,	/* converted, with U+FFFD in places */
+	CHARSET_UNKNOWN,	/* nothing appended */
+	CHARSET_FULL		/* the buffer's max was reached; what fitted is there */
+};
+
+/* iconv loads its modules from files, which a chroot hides: open the converters of common charsets
+ * while files can still be seen, and keep them for the life of the process. Idempotent. Charsets
+ * that work without: US-ASCII, UTF-8, ISO-8859-1, windows-1252. */
+void charset_warm(void);
+
+/* Is it known (so that SEARCH CHARSET need not answer BADCHARSET)? */
+bool charset_known(struct str name);
+
+/* Appends the whole of `in`, which is in charset `name`, as UTF-8. An empty name is US-ASCII;
+ * 8-bit octets in US-ASCII are taken as UTF-8 if valid, else as windows-1252 (as mail clients do). */
+enum charset_result charset_to_utf8(struct buf *out, struct str name, struct str in);
+
+/* A stream of text in one charset; a character may be cut between chunks. */
+struct charset_stream {
+	int converter;			/* private */
+	unsigned char held[16];
+	size_t n_held;
+	bool bad;
+};
+
+bool charset_stream_init(struct charset_stream *c, struct str name);	/* false: unknown */
+/* Appends; false when `out` is full. `last`: no more input comes. */
+bool charset_stream_feed(struct charset_stream *c, struct buf *out, struct str in, bool last);
+
+/* Base64, lenient as RFC 2045 s.6.8 wants it: other octets are skipped, padding may be missing. */
+struct base64_dec {
+	uint32_t bits;
+	uint8_t n;
+	bool ended;
+};
+bool base64_feed(struct base64_dec *d, struct buf *out, struct str in);
+/* Strict, for SASL: canonical padding, no other octets. false when it is not. */
+bool base64_decode_strict(struct buf *out, struct str in);
+bool base64_encode(struct buf *out, struct str in);
+
+/* Quoted-printable; a wrong escape stays as it is, as RFC 2045 s.6.7 recommends. */
+struct qp_dec {
+	char held[2];
+	uint8_t n_held;
+	size_t n_blanks;		/* trailing blanks not yet known to be text */
+	bool blank_is_tab;
+};
+bool qp_feed(struct qp_dec *d, struct buf *out, struct str in);
+bool qp_end(struct qp_dec *d, struct buf *out);
+
+/* Appends header text (already unfolded or not) as UTF-8 with its encoded words decoded: white
+ * space between two encoded words vanishes, line ends become nothing, controls and NUL become
+ * spaces. Words of an unknown charset stay as they are. Works for unstructured fields and for
+ * phrases. false when `out` is full. Linear time. */
+bool header_decode(struct buf *out, struct str value);
+
+/* Appends the folded form for comparing as i;unicode-casemap does (RFC 5051): title case, then
+ * full compatibility decomposition. Octets that are no UTF-8 become U+FFFD. Folding works character
+ * by character, so fold(a) fold(b) = fold(ab) when cut between characters. */
+bool text_fold(struct buf *out, struct str utf8);
+
+#endif
