@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC */
-#define _DEFAULT_SOURCE		/* explicit_bzero */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC */
-#define _GNU_SOURCE		/* memmem, which is linear in glibc and musl */
 #include <string.h>
 
 #include "str.h"

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: ISC
+
+# PENNY_TRY_CFLAGS(VARIABLE, FLAGS): appends FLAGS to VARIABLE when a program compiles and links with
+# them and no warning. -Werror makes clang refuse flags that it would only complain about.
+AC_DEFUN([PENNY_TRY_CFLAGS],
+[AC_MSG_CHECKING([whether $CC takes $2])
+penny_save_CFLAGS=$CFLAGS
+CFLAGS="$CFLAGS -Werror $2"
+AC_LINK_IFELSE([AC_LANG_PROGRAM([[#include <stddef.h>]], [[]])],
+	[$1="$$1 $2"; AC_MSG_RESULT([yes])],
+	[AC_MSG_RESULT([no])])
+CFLAGS=$penny_save_CFLAGS])
+
+# PENNY_TRY_LDFLAGS(VARIABLE, FLAGS): the same for the linker's.
+AC_DEFUN([PENNY_TRY_LDFLAGS],
+[AC_MSG_CHECKING([whether the linker takes $2])
+penny_save_LDFLAGS=$LDFLAGS
+LDFLAGS="$LDFLAGS $2"
+AC_LINK_IFELSE([AC_LANG_PROGRAM([[]], [[]])],
+	[$1="$$1 $2"; AC_MSG_RESULT([yes])],
+	[AC_MSG_RESULT([no])])
+LDFLAGS=$penny_save_LDFLAGS])
+
+# PENNY_CHECK_BDB(PREFIX): finds Berkeley DB 5 or newer: header and library must fit. Sets BDB_CPPFLAGS and
+# BDB_LIBS. Distributions put the header in <prefix>/include, include/db5.3 or include/libdb, and call the
+# library db, db-5.3 or db-5. db_env_create is a macro nowhere, so the link test means what it says.
+AC_DEFUN([PENNY_CHECK_BDB],
+[BDB_CPPFLAGS= BDB_LIBS=
+penny_bdb_found=no
+penny_save_CPPFLAGS=$CPPFLAGS
+penny_save_LIBS=$LIBS
+AC_MSG_CHECKING([for Berkeley DB 5])
+for penny_inc in "" db5.3 db5 libdb db; do
+	for penny_lib in db db-5.3 db-5; do
+		test $penny_bdb_found = no || continue
+		penny_i= penny_l="-l$penny_lib"
+		if test -n "$1"; then
+			penny_i="-I$1/include${penny_inc:+/}$penny_inc"
+			penny_l="-L$1/lib -l$penny_lib"
+		elif test -n "$penny_inc"; then
+			penny_i="-I/usr/include/$penny_inc"
+		fi
+		CPPFLAGS="$penny_save_CPPFLAGS $penny_i"
+		LIBS="$penny_l $penny_save_LIBS"
+		AC_LINK_IFELSE([AC_LANG_PROGRAM([[
+#include <stddef.h>
+#include <sys/types.h>
+#include <db.h>
+#if DB_VERSION_MAJOR < 5
+#error too old
+#endif
+]], [[DB_ENV *env; return db_env_create(&env, 0);]])],
+			[penny_bdb_found=yes BDB_CPPFLAGS=$penny_i BDB_LIBS=$penny_l])
+	done
+done
+CPPFLAGS=$penny_save_CPPFLAGS
+LIBS=$penny_save_LIBS
+AC_MSG_RESULT([$penny_bdb_found${BDB_LIBS:+ ($BDB_CPPFLAGS $BDB_LIBS)}])
+test $penny_bdb_found = yes || AC_MSG_ERROR([Berkeley DB 5 with its header db.h is needed (Debian: libdb-dev)])
+AC_SUBST([BDB_CPPFLAGS])
+AC_SUBST([BDB_LIBS])])
