@@ -99,6 +99,7 @@ enum err_kind fd_recv(int sock, void *p, size_t cap, uint64_t timeout_ms, size_t
 	struct iovec iov = { p, cap };
 	union control ctl;
 	struct msghdr m;
+	enum err_kind k;
 	size_t count;
 	ssize_t n;
 
@@ -113,8 +114,8 @@ enum err_kind fd_recv(int sock, void *p, size_t cap, uint64_t timeout_ms, size_t
 			return err_set(e, ERR_EOF, errno, "peer of the Unix socket is gone");
 		if (errno != EAGAIN && errno != EINTR)
 			return err_sys(e, errno, "receive over a Unix socket");
-		if (errno == EAGAIN && wait_readable(sock, deadline, e) != ERR_OK)
-			return e != NULL ? e->kind : ERR_TIMEOUT;
+		if (errno == EAGAIN && (k = wait_readable(sock, deadline, e)) != ERR_OK)
+			return k;
 	}
 	count = take_fds(&m, out_fd);
 	if (count > 1 || (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
