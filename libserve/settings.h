@@ -44,6 +44,25 @@ extern const size_t n_settings_keys;
  * program: pennypost, authd, smtpd, deliver, pop3d, imapd, relay. */
 extern const char *const settings_sections[];
 
+/* Fills *out for `program` from the table and puts in what depends on the host or on another key: empty
+ * names become the host's name, an empty tls.key the certificate's file. Strings live as long as c.
+ * Errors: conf_get's. */
+enum err_kind settings_get(struct conf *c, const char *program, struct settings *out, struct err *e)
+    CHECKED;
+
+/* The row that every daemon's own table begins with, so that `listen` in its section is known; the supervisor
+ * alone acts on it. program: the section's name; def: words like "imap:*:143 imaps:*:993 lmtp:lmtp.sock"
+ * (name:address:port, or name:path, relative to run_dir). member: a struct conf_list. */
+#define SERVE_LISTEN_KEY(program, default_words, type, member) \
+	{ .section = (program), .name = "listen", .type = CONF_LIST, .def = (default_words), \
+	  .at = offsetof(type, member), .help = "where the supervisor listens" }
+/* The defaults, in one place as the supervisor and the daemons must agree. */
+#define SERVE_LISTEN_SMTPD "smtp:*:25 submission:*:587 submissions:*:465"
+#define SERVE_LISTEN_POP3D "pop3:*:110 pop3s:*:995"
+#define SERVE_LISTEN_IMAPD "imap:*:143 imaps:*:993"
+#define SERVE_LISTEN_DELIVER "lmtp:lmtp.sock"
+#define SERVE_LISTEN_AUTHD ""
+
 /* Is this name one of the site's domains (domain, domains, hostname, or "localhost")? Case is ignored. */
 bool settings_domain_is_local(const struct settings *s, struct str domain);
 
