@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Address lists of header fields (RFC 5322 s.3.4 with all of s.4.4), as ENVELOPE wants them (RFC 3501
- * s.7.4.2). Anything is accepted: what is no address is skipped or gives an address without a host.
- * Linear time, no recursion; encoded words stay encoded. */
+/* Address lists of header fields (RFC 5322 s.3.4 with all of s.4.4), as ENVELOPE wants them (RFC
+ * 3501 s.7.4.2). Anything is accepted: what is no address is skipped or gives an address
+ * without a host. Linear time, no recursion; encoded words stay encoded. */
 #ifndef ADDR_H
 #define ADDR_H
 

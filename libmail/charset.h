@@ -22,8 +22,8 @@ void charset_warm(void);
 /* Is it known (so that SEARCH CHARSET need not answer BADCHARSET)? */
 bool charset_known(struct str name);
 
-/* Appends the whole of `in`, which is in charset `name`, as UTF-8. An empty name is US-ASCII;
- * 8-bit octets in US-ASCII are taken as UTF-8 if valid, else as windows-1252 (as mail clients do). */
+/* Appends the whole of `in`, which is in charset `name`, as UTF-8. An empty name is US-ASCII; 8-bit
+ * octets in US-ASCII are taken as UTF-8 if valid, else as windows-1252, as mail clients do. */
 enum charset_result charset_to_utf8(struct buf *out, struct str name, struct str in);
 
 /* A stream of text in one charset; a character may be cut between chunks. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Dates of mail: RFC 5322 s.3.3 with the obsolete forms of s.4.3, and IMAP's date-time and date (RFC
- * 3501 s.9). No locale and no time zone files are read: every form carries its own zone. */
+/* Dates of mail: RFC 5322 s.3.3 with the obsolete forms of s.4.3, and IMAP's date-time and date
+ * (RFC 3501 s.9). No locale and no time zone files are read: every form carries its own zone. */
 #ifndef DATE_H
 #define DATE_H
 

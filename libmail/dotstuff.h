@@ -27,7 +27,7 @@ struct dot_dec {
 	size_t line_max_octets, line_n;
 };
 
-/* A line (with its dot as sent, without CRLF) longer than line_max_octets is a fault; 0: no limit. */
+/* A line (with its dot as sent, without CRLF) over line_max_octets is a fault; 0: no limit. */
 void dot_dec_init(struct dot_dec *d, size_t line_max_octets);
 
 /* Takes octets from the front of `in` and gives the message octets among them, in order, as

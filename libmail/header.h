@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* Fields of a message header (RFC 5322 s.2.2), as views. Lines end in CRLF or, in mail from
- * elsewhere, a bare LF. A line that is no field and no continuation is passed on with an empty name,
- * so that the octets of all fields together are always the whole header. */
+ * elsewhere, a bare LF. A line that is no field and no continuation is passed on with an empty
+ * name, so that the octets of all fields together are always the whole header. */
 #ifndef HEADER_H
 #define HEADER_H
 
