@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: ISC */
+/* A store begins with mode 0500. It gets its owner, and mode 0700 as the mark that it is made, after the
+ * directories above it are synced; whoever meets it before that does these steps again. So a store that was
+ * handed out, and mail acknowledged in it, cannot vanish with a directory entry in a power cut. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "office.h"
+
+enum {
+	DIR_FLAGS = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+	MODE_BEGUN = 0500,
+	MODE_MADE = 0700,
+};
+
+/* Kinds that mean something to a client elsewhere (no such user, denied) mean nothing of it here. */
+static enum err_kind fault(struct err *e, const char *what, const char *name)
+{
+	int why = errno;
+
+	err_sys(e, why, "%s %s", what, name);
+	if (why == ENOSPC || why == EDQUOT)
+		return ERR_NOSPC;
+	if (e != NULL)
+		e->kind = ERR_TEMP;
+	return ERR_TEMP;
+}
+
+enum err_kind office_prepare(const struct office *o, struct err *e)
+{
+	struct stat st;
+
+	if (mkdir(o->dir, 0700) != 0 && errno != EEXIST)
+		return err_sys(e, errno, "make the post office %s", o->dir);
+	if (stat(o->dir, &st) != 0)
+		return err_sys(e, errno, "post office %s", o->dir);
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid())
+		return err_set(e, ERR_DENIED, 0, "post office %s: not a directory of uid %lu", o->dir,
+		    (unsigned long)geteuid());
+	if ((st.st_mode & 07777) != 0700 && chmod(o->dir, 0700) != 0)
+		return err_sys(e, errno, "close the post office %s", o->dir);
+	return ERR_OK;
+}
+
+char office_letter(struct str user)
+{
+	char c = user.n > 0 ? ascii_lower(user.p[0]) : '_';
+
+	return ascii_is_alpha(c) || ascii_is_digit(c) ? c : '_';
+}
+
+/* Opens the directory `name` in `in`; makes it with `mode` when it is missing. */
+static int open_or_make(int in, const char *name, mode_t mode)
+{
+	int fd = openat(in, name, DIR_FLAGS | O_NOFOLLOW);
+
+	if (fd >= 0 || errno != ENOENT)
+		return fd;
+	if (mkdirat(in, name, mode) != 0 && errno != EEXIST)
+		return -1;
+	return openat(in, name, DIR_FLAGS | O_NOFOLLOW);
+}
+
+static bool is_made(const struct office *o, const struct stat *st)
+{
+	return (st->st_mode & 07777) == MODE_MADE && (!o->chown || st->st_uid == o->uid);
+}
+
+/* All steps may be done twice, also by two processes at once. */
+static enum err_kind finish(const struct office *o, int office, int letter, int store, const char *user,
+    struct err *e)
+{
+	struct stat st;
+
+	if (fstat(store, &st) != 0)
+		return fault(e, "store of", user);
+	if (is_made(o, &st))
+		return ERR_OK;
+	if (st.st_uid != geteuid() && (!o->chown || st.st_uid != o->uid))
+		return err_set(e, ERR_TEMP, 0, "store of %s belongs to uid %lu", user,
+		    (unsigned long)st.st_uid);
+	if (fsync(letter) != 0 || fsync(office) != 0)
+		return fault(e, "sync the post office for", user);
+	if (o->chown && fchown(store, o->uid, o->gid) != 0)
+		return fault(e, "give away the store of", user);
+	if (fchmod(store, MODE_MADE) != 0 || fsync(store) != 0)
+		return fault(e, "finish the store of", user);
+	return ERR_OK;
+}
+
+enum err_kind office_open_store(const struct office *o, const char *user, int *out_fd, struct err *e)
+{
+	const char letter_name[2] = { office_letter(str_of(user)), '\0' };
+	int office = open(o->dir, DIR_FLAGS), letter = -1, store = -1;
+	enum err_kind r;
+
+	if (office < 0)
+		r = fault(e, "open the post office", o->dir);
+	else if ((letter = open_or_make(office, letter_name, 0700)) < 0)
+		r = fault(e, "open the letter of", user);
+	else if ((store = open_or_make(letter, user, MODE_BEGUN)) < 0)
+		r = fault(e, "open the store of", user);
+	else
+		r = finish(o, office, letter, store, user, e);
+	if (letter >= 0)
+		close(letter);
+	if (office >= 0)
+		close(office);
+	if (r != ERR_OK) {
+		if (store >= 0)
+			close(store);
+		return r;
+	}
+	*out_fd = store;
+	return ERR_OK;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: ISC */
+/* The post office: <dir>/<letter>/<user>/, a store for each user (design.md section 3). Only the root of this
+ * process's rights can pass it; everybody else gets descriptors of single stores. */
+#ifndef AUTHD_OFFICE_H
+#define AUTHD_OFFICE_H
+
+#include <sys/types.h>
+
+#include "../libbase/err.h"
+#include "../libbase/str.h"
+
+struct office {
+	const char *dir;
+	bool chown;			/* we are root: stores are given to uid:gid */
+	uid_t uid;
+	gid_t gid;
+};
+
+/* Makes the directory (not those above it) if it is missing, and closes it to everybody but its owner.
+ * Errors: err_sys's; ERR_DENIED it belongs to somebody else. */
+enum err_kind office_prepare(const struct office *o, struct err *e) CHECKED;
+
+/* The letter: the name's first one in lower case when it is an ASCII letter or digit, else '_'. */
+char office_letter(struct str user);
+
+/* A descriptor (O_RDONLY | O_DIRECTORY) of the user's store; the store is made, empty, when it is missing, and
+ * is on disk when this returns. user: a valid name (names.h). Errors: ERR_TEMP, ERR_NOSPC. */
+enum err_kind office_open_store(const struct office *o, const char *user, int *out_fd,
+    struct err *e) CHECKED;
+
+#endif
