@@ -4,8 +4,8 @@
 #include <pwd.h>
 #include <stdlib.h>
 
+#include "../libserve/username.h"
 #include "account.h"
-#include "names.h"
 
 enum { NSS_MIN_OCTETS = 1024, NSS_MAX_OCTETS = 1024 * 1024 };
 

@@ -7,9 +7,9 @@
 #include "../libbase/buf.h"
 #include "../libbase/clock.h"
 #include "../libbase/log.h"
+#include "../libserve/username.h"
 #include "account.h"
 #include "login.h"
-#include "names.h"
 #include "pam.h"
 
 enum { IDENTITY_FRESH_S = 2 };

@@ -5,8 +5,8 @@
 
 #include "../libserve/authclient.h"
 #include "../libserve/settings.h"
+#include "../libserve/office.h"
 #include "cache.h"
-#include "office.h"
 #include "passwdfile.h"
 #include "throttle.h"
 

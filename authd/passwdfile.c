@@ -12,7 +12,7 @@
 #include "../libbase/buf.h"
 #include "../libbase/clock.h"
 #include "../libserve/digest.h"
-#include "names.h"
+#include "../libserve/username.h"
 #include "passwdfile.h"
 
 enum {

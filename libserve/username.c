@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-#include "../libserve/settings.h"
-#include "names.h"
+/* No locale and no case folding by the system: a name is octets. */
+#include "settings.h"
+#include "username.h"
 
 bool name_is_valid(struct str name)
 {

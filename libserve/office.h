@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* The post office: <dir>/<letter>/<user>/, a store for each user (design.md section 3). Only the root of this
- * process's rights can pass it; everybody else gets descriptors of single stores. */
-#ifndef AUTHD_OFFICE_H
-#define AUTHD_OFFICE_H
+/* The post office: <dir>/<letter>/<user>/, a store for each user (design.md section 3). Only its owner can pass
+ * it (authd, penny); everybody else gets descriptors of single stores. */
+#ifndef OFFICE_H
+#define OFFICE_H
 
 #include <sys/types.h>
 
@@ -24,8 +24,17 @@ enum err_kind office_prepare(const struct office *o, struct err *e) CHECKED;
 char office_letter(struct str user);
 
 /* A descriptor (O_RDONLY | O_DIRECTORY) of the user's store; the store is made, empty, when it is missing, and
- * is on disk when this returns. user: a valid name (names.h). Errors: ERR_TEMP, ERR_NOSPC. */
+ * is on disk when this returns. user: a valid name (username.h). Errors: ERR_TEMP, ERR_NOSPC. */
 enum err_kind office_open_store(const struct office *o, const char *user, int *out_fd,
     struct err *e) CHECKED;
+
+/* The same without making anything. Errors: ERR_NOENT there is no such store; ERR_DENIED, ERR_TEMP. */
+enum err_kind office_find_store(const struct office *o, const char *user, int *out_fd, struct err *e)
+    CHECKED;
+
+/* Calls each(ctx, user) for every store, in the order of letters and names, until it returns false.
+ * Errors: err_sys's. */
+enum err_kind office_each_user(const struct office *o, bool (*each)(void *ctx, const char *user),
+    void *ctx, struct err *e) CHECKED;
 
 #endif

@@ -2,12 +2,15 @@
 /* A store begins with mode 0500. It gets its owner, and mode 0700 as the mark that it is made, after the
  * directories above it are synced; whoever meets it before that does these steps again. So a store that was
  * handed out, and mail acknowledged in it, cannot vanish with a directory entry in a power cut. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "office.h"
+#include "username.h"
 
 enum {
 	DIR_FLAGS = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
@@ -114,5 +117,73 @@ enum err_kind office_open_store(const struct office *o, const char *user, int *o
 		return r;
 	}
 	*out_fd = store;
+	return ERR_OK;
+}
+
+enum err_kind office_find_store(const struct office *o, const char *user, int *out_fd, struct err *e)
+{
+	const char letter_name[2] = { office_letter(str_of(user)), '\0' };
+	int office = open(o->dir, DIR_FLAGS), letter = -1;
+
+	*out_fd = -1;
+	if (office < 0)
+		return err_sys(e, errno, "post office %s", o->dir);
+	letter = openat(office, letter_name, DIR_FLAGS | O_NOFOLLOW);
+	if (letter >= 0)
+		*out_fd = openat(letter, user, DIR_FLAGS | O_NOFOLLOW);
+	if (*out_fd < 0)
+		err_sys(e, errno, "store of %s", user);
+	if (letter >= 0)
+		close(letter);
+	close(office);
+	return *out_fd >= 0 ? ERR_OK : e->kind;
+}
+
+static int is_name(const struct dirent *d)
+{
+	return name_is_valid(str_of(d->d_name));
+}
+
+static int is_letter(const struct dirent *d)
+{
+	return d->d_name[0] != '.' && d->d_name[1] == '\0';
+}
+
+/* False when `each` wants no more. */
+static bool each_in_letter(int office, const char *letter, bool (*each)(void *ctx, const char *user),
+    void *ctx)
+{
+	struct dirent **names;
+	int n = scandirat(office, letter, &names, is_name, alphasort);
+	bool more = true;
+
+	for (int i = 0; i < n; i++) {
+		more = more && each(ctx, names[i]->d_name);
+		free(names[i]);
+	}
+	if (n >= 0)
+		free(names);
+	return more;
+}
+
+enum err_kind office_each_user(const struct office *o, bool (*each)(void *ctx, const char *user),
+    void *ctx, struct err *e)
+{
+	int office = open(o->dir, DIR_FLAGS), n;
+	struct dirent **letters;
+	bool more = true;
+
+	if (office < 0 || (n = scandirat(office, ".", &letters, is_letter, alphasort)) < 0) {
+		err_sys(e, errno, "post office %s", o->dir);
+		if (office >= 0)
+			close(office);
+		return e->kind;
+	}
+	for (int i = 0; i < n; i++) {
+		more = more && each_in_letter(office, letters[i]->d_name, each, ctx);
+		free(letters[i]);
+	}
+	free(letters);
+	close(office);
 	return ERR_OK;
 }

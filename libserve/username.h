@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /* What may be a user name at all, and how a name is taken out of what people type. Pure functions. */
-#ifndef AUTHD_NAMES_H
-#define AUTHD_NAMES_H
+#ifndef USERNAME_H
+#define USERNAME_H
 
 #include "../libbase/str.h"
-#include "../libserve/authclient.h"
+#include "authclient.h"
 
 struct settings;
 
