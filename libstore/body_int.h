@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: ISC */
+#ifndef BODY_INT_H
+#define BODY_INT_H
+
+#include "../libbase/buf.h"
+#include "body.h"
+
+struct body {
+	struct store *spill;
+	uint64_t max_octets, n_octets;
+	struct buf mem;			/* the octets, until they are spilled */
+	int fd;				/* of the spilled file, -1 */
+	uint64_t large_id;		/* random name of the spilled file, 0 */
+	const char *map;		/* spilled and sealed */
+	struct buf record;
+	uint32_t record_crc, body_crc;
+	bool sealed;
+};
+
+/* Puts the sealed, spilled body into s under its final name (a hard link where that can be) and makes the name durable
+ * (invariant I6). Errors: ERR_NOSPC, ERR_TEMP. */
+enum err_kind body_link(const struct body *b, struct store *s, struct err *e) CHECKED;
+
+#endif

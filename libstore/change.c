@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: ISC */
+/* The operations on messages. Each one: take the lock, bring the view up to the tail, decide, append one group, drop the
+ * lock, make it durable, and only then let the caller see it (invariant I3). */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "../libbase/buf.h"
+#include "../libbase/clock.h"
+#include "body_int.h"
+#include "mailbox_int.h"
+
+/* -- the frame of every operation on an open mailbox -- */
+
+static enum err_kind op_begin(struct mailbox *mb, struct err *e)
+{
+	enum err_kind k;
+
+	if ((k = mailbox_refresh(mb, NULL, e)) != ERR_OK || (k = mailbox_load(mb, e)) != ERR_OK ||
+	    (k = store_lock(mb->s, e)) != ERR_OK)
+		return k;
+	k = view_advance(mb, mb->s->ctl->tail.next_seq - 1, 0, 0, e);
+	if (k == ERR_OK && mb->deleted)
+		k = err_set(e, ERR_NOENT, 0, "mailbox was deleted");
+	if (k != ERR_OK)
+		store_unlock(mb->s);
+	return k;
+}
+
+/* k: how deciding went; n records are appended when it is fine. What the view has seen is made durable in any case:
+ * it may hold others' records that nobody has synced yet. */
+static enum err_kind op_end(struct mailbox *mb, const struct journal_rec *r, size_t n, enum err_kind k,
+    struct err *e)
+{
+	uint64_t before = mb->s->ctl->tail.next_seq - 1, seq = before;
+	enum err_kind durable;
+
+	if (k == ERR_OK && n > 0)
+		k = store_append(mb->s, r, n, NULL, &seq, e);
+	store_unlock(mb->s);
+	durable = store_make_durable(mb->s, k == ERR_OK ? seq : before, k == ERR_OK ? e : NULL);
+	if (k != ERR_OK || durable != ERR_OK)
+		return k != ERR_OK ? k : durable;
+	return view_advance(mb, seq, before + 1, seq, e);
+}
+
+static struct message *find_uid(struct mailbox *mb, uint32_t uid)
+{
+	size_t ix = mailbox_lower_bound(mb, uid);
+
+	return ix < mb->n && mb->m[ix].uid == uid && !mb->m[ix].gone ? &mb->m[ix] : NULL;
+}
+
+/* -- keywords -- */
+
+struct kw_new {
+	struct rec_keyword rec[STORE_KEYWORDS_MAX];
+	struct str name[STORE_KEYWORDS_MAX];
+	size_t n;
+	uint64_t mask;
+};
+
+static bool keyword_known(const struct index_keywords *kw, const struct kw_new *add, struct str name,
+    uint64_t *bit)
+{
+	for (size_t i = 0; i < kw->n; i++) {
+		if (str_eq_nocase(str_n(kw->name[i], kw->octets[i]), name)) {
+			*bit = (uint64_t)1 << i;
+			return true;
+		}
+	}
+	for (size_t i = 0; add != NULL && i < add->n; i++) {
+		if (str_eq_nocase(add->name[i], name)) {
+			*bit = (uint64_t)1 << add->rec[i].bit;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The mask for names; unknown ones are added when `add` is given, skipped when it is NULL. */
+static enum err_kind keyword_mask(uint32_t mailbox, const struct index_keywords *kw,
+    const struct str *names, size_t n, struct kw_new *add, uint64_t *out, struct err *e)
+{
+	*out = 0;
+	for (size_t i = 0; i < n; i++) {
+		uint64_t bit = 0;
+
+		if (!keyword_known(kw, add, names[i], &bit) && add != NULL) {
+			size_t at = kw->n + add->n;
+
+			if (at >= STORE_KEYWORDS_MAX || names[i].n == 0 ||
+			    names[i].n > STORE_KEYWORD_MAX_OCTETS)
+				return err_set(e, ERR_LIMIT, 0, "over %d keywords, or too long a one",
+				    STORE_KEYWORDS_MAX);
+			add->rec[add->n] = (struct rec_keyword){ mailbox, (uint32_t)at,
+				(uint32_t)names[i].n, 0 };
+			add->name[add->n++] = names[i];
+			bit = (uint64_t)1 << at;
+		}
+		*out |= bit;
+	}
+	return ERR_OK;
+}
+
+static size_t keyword_records(const struct kw_new *add, struct journal_rec *r)
+{
+	for (size_t i = 0; i < add->n; i++)
+		r[i] = (struct journal_rec){ REC_KEYWORD, {
+			str_n((const char *)&add->rec[i], sizeof add->rec[i]), add->name[i] } };
+	return add->n;
+}
+
+/* -- append -- */
+
+/* A mailbox's keyword names are in the index only; a message that brings some is rare enough to open it. */
+static enum err_kind append_keywords(struct store *s, uint32_t id, const struct append *how,
+    struct kw_new *add, uint64_t *out_mask, struct err *e)
+{
+	struct index_keywords *kw = malloc(sizeof *kw);
+	struct message *m = NULL;
+	size_t n, cap;
+	enum err_kind k;
+
+	if (kw == NULL)
+		return err_set(e, ERR_TEMP, ENOMEM, "no memory for keywords");
+	if ((k = index_enter(s, e)) == ERR_OK) {
+		k = index_load(s, id, &m, &n, &cap, kw, e);
+		index_leave(s);
+	}
+	free(m);
+	if (k == ERR_OK)
+		k = keyword_mask(id, kw, how->keywords, how->n_keywords, add, out_mask, e);
+	free(kw);
+	return k;
+}
+
+static enum err_kind append_locked(struct store *s, uint32_t id, const struct body *b,
+    const struct append *how, struct rec_message *m, uint32_t *out_validity, uint64_t *out_seq,
+    struct err *e)
+{
+	struct journal_rec r[STORE_KEYWORDS_MAX + 1];
+	struct kw_new add = { .n = 0 };
+	const struct ctl_slot *slot = ctl_find_id(s, id);
+	size_t n = 0;
+	enum err_kind k;
+
+	if (slot == NULL || !(slot->state & MAILBOX_EXISTS) || (slot->state & MAILBOX_NOSELECT))
+		return err_set(e, ERR_NOENT, 0, "mailbox was deleted");
+	if (how->n_keywords > 0 &&
+	    (k = append_keywords(s, id, how, &add, &m->keywords, e)) != ERR_OK)
+		return k;
+	slot = ctl_find_id(s, id);
+	if (slot->uidnext == UINT32_MAX)
+		return err_set(e, ERR_LIMIT, 0, "the mailbox's UIDs are used up");
+	m->uid = slot->uidnext;
+	*out_validity = slot->uidvalidity;
+	n = keyword_records(&add, r);
+	r[n++] = (struct journal_rec){ REC_MESSAGE, { str_n((const char *)m, sizeof *m),
+		body_record(b), how->prefix, b->fd >= 0 ? str_n(NULL, 0) : body_view(b) } };
+	return store_append(s, r, n, NULL, out_seq, e);
+}
+
+enum err_kind mailbox_append(struct store *s, uint32_t id, const struct body *b,
+    const struct append *how, uint32_t *out_uid, uint32_t *out_uidvalidity, struct err *e)
+{
+	struct rec_message m = {
+		.mailbox = id, .flags = how->flags & MSG_STORED_FLAGS,
+		.internaldate_s = how->internaldate_s != 0 ? how->internaldate_s : clock_real_s(),
+		.record_octets = (uint32_t)b->record.n, .record_crc = b->record_crc,
+		.prefix_octets = (uint32_t)how->prefix.n, .body_octets = (uint32_t)b->n_octets,
+		.size_octets = (uint32_t)(how->prefix.n + b->n_octets),
+		.large_id = b->large_id, .body_crc = b->body_crc,
+	};
+	uint32_t validity = 0;
+	uint64_t seq = 0;
+	enum err_kind k;
+
+	if (how->prefix.n > STORE_INLINE_MAX_OCTETS)
+		return err_set(e, ERR_LIMIT, 0, "header prefix of %zu octets", how->prefix.n);
+	if (getrandom(m.guid, sizeof m.guid, 0) != sizeof m.guid)
+		return err_sys(e, errno, "random message id");
+	if (b->fd >= 0 && (k = body_link(b, s, e)) != ERR_OK)
+		return k;
+	if ((k = store_lock(s, e)) != ERR_OK)
+		return k;
+	k = append_locked(s, id, b, how, &m, &validity, &seq, e);
+	store_unlock(s);
+	if (k == ERR_OK && how->sync_later)
+		s->later_seq = seq;
+	else if (k == ERR_OK)
+		k = store_make_durable(s, seq, e);
+	if (k != ERR_OK)
+		return k;
+	if (out_uid != NULL)
+		*out_uid = m.uid;
+	if (out_uidvalidity != NULL)
+		*out_uidvalidity = validity;
+	return ERR_OK;
+}
+
+/* -- flags -- */
+
+struct flag_masks {
+	uint32_t set, clear;
+	uint64_t set_kw, clear_kw;
+};
+
+static struct flag_masks masks_of(const struct flag_change *ch, uint64_t kw)
+{
+	uint32_t f = ch->flags & MSG_STORED_FLAGS;
+
+	switch (ch->op) {
+	case FLAG_ADD:
+		return (struct flag_masks){ f, 0, kw, 0 };
+	case FLAG_REMOVE:
+		return (struct flag_masks){ 0, f, 0, kw };
+	default:
+		return (struct flag_masks){ f, MSG_STORED_FLAGS & ~f, kw, ~kw };
+	}
+}
+
+static bool would_change(const struct message *m, const struct flag_masks *f)
+{
+	uint32_t stored = m->flags & MSG_STORED_FLAGS;
+
+	return ((stored & ~f->clear) | f->set) != stored ||
+	    ((m->keywords & ~f->clear_kw) | f->set_kw) != m->keywords;
+}
+
+/* Which messages change, and what that does to the number of unseen ones. */
+static size_t pick_changed(struct mailbox *mb, const uint32_t *uids, size_t n,
+    const struct flag_change *ch, const struct flag_masks *f, uint32_t *picked, int32_t *unseen_delta,
+    uint32_t *failed, size_t *n_failed)
+{
+	size_t n_picked = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct message *m = find_uid(mb, uids[i]);
+
+		if (m == NULL)
+			continue;
+		if (m->modseq > ch->unchanged_since) {
+			if (failed != NULL)
+				failed[*n_failed] = uids[i];
+			++*n_failed;
+			continue;
+		}
+		if (!would_change(m, f))
+			continue;
+		if (!(m->flags & MSG_SEEN) && (f->set & MSG_SEEN))
+			--*unseen_delta;
+		else if ((m->flags & MSG_SEEN) && (f->clear & ~f->set & MSG_SEEN))
+			++*unseen_delta;
+		picked[n_picked++] = uids[i];
+	}
+	return n_picked;
+}
+
+static enum err_kind store_flags_locked(struct mailbox *mb, const uint32_t *uids, size_t n,
+    const struct flag_change *ch, uint32_t *picked, struct buf *ranges, struct rec_flags *rec,
+    struct kw_new *add, size_t *n_picked, uint32_t *failed, size_t *n_failed, struct err *e)
+{
+	struct flag_masks f;
+	uint64_t kw;
+	enum err_kind k = keyword_mask(mb->id, &mb->kw, ch->keywords, ch->n_keywords,
+	    ch->op == FLAG_REMOVE ? NULL : add, &kw, e);
+
+	if (k != ERR_OK)
+		return k;
+	f = masks_of(ch, kw);
+	*rec = (struct rec_flags){ .mailbox = mb->id, .set = f.set, .clear = f.clear,
+		.set_keywords = f.set_kw, .clear_keywords = f.clear_kw };
+	*n_picked = pick_changed(mb, uids, n, ch, &f, picked, &rec->unseen_delta, failed, n_failed);
+	if (!ranges_put(ranges, picked, *n_picked, &rec->n_ranges))
+		return err_set(e, ERR_LIMIT, 0, "too many messages at once");
+	return ERR_OK;
+}
+
+enum err_kind mailbox_store_flags(struct mailbox *mb, const uint32_t *uids, size_t n,
+    const struct flag_change *ch, uint32_t *failed, size_t *out_failed, struct err *e)
+{
+	struct journal_rec r[STORE_KEYWORDS_MAX + 1];
+	struct buf ranges = BUF_INIT(GROUP_MAX_OCTETS / 2);
+	struct kw_new add = { .n = 0 };
+	uint32_t *picked = malloc((n + 1) * sizeof *picked);
+	size_t n_picked = 0, n_failed = 0, n_rec = 0;
+	struct rec_flags rec;
+	enum err_kind k;
+
+	if (picked == NULL)
+		return err_set(e, ERR_TEMP, ENOMEM, "no memory for flags");
+	if ((k = op_begin(mb, e)) == ERR_OK) {
+		k = store_flags_locked(mb, uids, n, ch, picked, &ranges, &rec, &add, &n_picked, failed,
+		    &n_failed, e);
+		if (k == ERR_OK && n_picked > 0) {
+			n_rec = keyword_records(&add, r);
+			r[n_rec++] = (struct journal_rec){ REC_FLAGS, {
+				str_n((const char *)&rec, sizeof rec), buf_str(&ranges) } };
+		}
+		k = op_end(mb, r, n_rec, k, e);
+	}
+	buf_free(&ranges);
+	free(picked);
+	if (k == ERR_OK && out_failed != NULL)
+		*out_failed = n_failed;
+	return k;
+}
+
+/* -- expunge -- */
+
+static size_t pick_expunged(struct mailbox *mb, const uint32_t *uids, size_t n, bool only_deleted,
+    uint32_t *picked, struct rec_expunge *rec)
+{
+	size_t n_picked = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct message *m = find_uid(mb, uids[i]);
+
+		if (m == NULL || (only_deleted && !(m->flags & MSG_DELETED)))
+			continue;
+		rec->n_messages++;
+		rec->n_unseen += !(m->flags & MSG_SEEN);
+		rec->octets += m->size_octets;
+		picked[n_picked++] = uids[i];
+	}
+	return n_picked;
+}
+
+enum err_kind mailbox_expunge(struct mailbox *mb, const uint32_t *uids, size_t n, bool only_deleted,
+    size_t *out_n, struct err *e)
+{
+	struct rec_expunge rec = { .mailbox = mb->id };
+	struct buf ranges = BUF_INIT(GROUP_MAX_OCTETS / 2);
+	uint32_t *picked = malloc((n + 1) * sizeof *picked);
+	struct journal_rec r;
+	size_t n_picked = 0;
+	enum err_kind k;
+
+	if (picked == NULL)
+		return err_set(e, ERR_TEMP, ENOMEM, "no memory for expunge");
+	if ((k = op_begin(mb, e)) == ERR_OK) {
+		n_picked = pick_expunged(mb, uids, n, only_deleted, picked, &rec);
+		if (!ranges_put(&ranges, picked, n_picked, &rec.n_ranges))
+			k = err_set(e, ERR_LIMIT, 0, "too many messages at once");
+		r = (struct journal_rec){ REC_EXPUNGE, { str_n((const char *)&rec, sizeof rec),
+			buf_str(&ranges) } };
+		k = op_end(mb, &r, n_picked > 0, k, e);
+	}
+	buf_free(&ranges);
+	free(picked);
+	if (k == ERR_OK && out_n != NULL)
+		*out_n = n_picked;
+	return k;
+}
+
+/* -- copy and move -- */
+
+struct copying {
+	struct rec_copy copy;
+	struct rec_expunge gone;
+	struct buf entries, ranges;
+	struct kw_new add;
+	uint8_t map[STORE_KEYWORDS_MAX];	/* keyword bit here -> bit there */
+};
+
+/* Keywords are numbered per mailbox: the bits that the copied messages use are given their numbers in the target. */
+static enum err_kind map_keywords(struct mailbox *mb, uint32_t dst, uint64_t used, struct copying *c,
+    struct err *e)
+{
+	struct index_keywords *kw = malloc(sizeof *kw);
+	struct message *m = NULL;
+	size_t n, cap;
+	enum err_kind k;
+
+	if (kw == NULL)
+		return err_set(e, ERR_TEMP, ENOMEM, "no memory for keywords");
+	if ((k = index_enter(mb->s, e)) == ERR_OK) {
+		k = index_load(mb->s, dst, &m, &n, &cap, kw, e);
+		index_leave(mb->s);
+	}
+	free(m);
+	for (size_t i = 0; k == ERR_OK && i < mb->kw.n; i++) {
+		struct str name = mailbox_keyword(mb, i);
+		uint64_t bit;
+
+		if (!(used >> i & 1))
+			continue;
+		if ((k = keyword_mask(dst, kw, &name, 1, &c->add, &bit, e)) == ERR_OK)
+			c->map[i] = (uint8_t)__builtin_ctzll(bit);
+	}
+	free(kw);
+	return k;
+}
+
+static uint64_t mapped_keywords(const struct copying *c, uint64_t bits)
+{
+	uint64_t out = 0;
+
+	for (; bits != 0; bits &= bits - 1)
+		out |= (uint64_t)1 << c->map[__builtin_ctzll(bits)];
+	return out;
+}
+
+static void add_entry(struct copying *c, const struct message *m)
+{
+	struct copy_entry x = {
+		.from_uid = m->uid, .flags = m->flags & MSG_STORED_FLAGS,
+		.keywords = mapped_keywords(c, m->keywords), .internaldate_s = m->internaldate_s,
+		.size_octets = m->size_octets, .record_octets = m->record_octets,
+		.seg = m->seg, .off = m->off,
+	};
+
+	buf_put(&c->entries, str_n((const char *)&x, sizeof x));
+	c->copy.n++;
+	c->copy.n_unseen += !(m->flags & MSG_SEEN);
+	c->copy.octets += m->size_octets;
+}
+
+static enum err_kind copy_locked(struct mailbox *mb, const uint32_t *uids, size_t n, uint32_t dst_id,
+    uint32_t *src_uids, struct copying *c, uint32_t *out_validity, struct err *e)
+{
+	const struct ctl_slot *dst = ctl_find_id(mb->s, dst_id);
+	uint64_t used = 0;
+	enum err_kind k;
+
+	if (dst == NULL || !(dst->state & MAILBOX_EXISTS) || (dst->state & MAILBOX_NOSELECT))
+		return err_set(e, ERR_NOENT, 0, "target mailbox was deleted");
+	if (n >= UINT32_MAX - dst->uidnext)
+		return err_set(e, ERR_LIMIT, 0, "the target's UIDs are used up");
+	*out_validity = dst->uidvalidity;
+	c->copy = (struct rec_copy){ .mailbox = dst_id, .from_mailbox = mb->id,
+		.first_uid = dst->uidnext };
+	for (size_t i = 0; i < n; i++) {
+		const struct message *m = find_uid(mb, uids[i]);
+
+		used |= m != NULL ? m->keywords : 0;
+	}
+	if (used != 0 && (k = map_keywords(mb, dst_id, used, c, e)) != ERR_OK)
+		return k;
+	for (size_t i = 0; i < n; i++) {
+		const struct message *m = find_uid(mb, uids[i]);
+
+		if (m == NULL)
+			continue;
+		src_uids[c->copy.n] = m->uid;
+		add_entry(c, m);
+	}
+	c->gone = (struct rec_expunge){ .mailbox = mb->id, .n_messages = c->copy.n,
+		.n_unseen = c->copy.n_unseen, .octets = c->copy.octets };
+	if (c->entries.full || !ranges_put(&c->ranges, src_uids, c->copy.n, &c->gone.n_ranges))
+		return err_set(e, ERR_LIMIT, 0, "too many messages at once");
+	return ERR_OK;
+}
+
+enum err_kind mailbox_copy(struct mailbox *mb, const uint32_t *uids, size_t n, uint32_t dst_id,
+    bool move, uint32_t *src_uids, uint32_t *dst_uids, size_t *out_n, uint32_t *out_uidvalidity,
+    struct err *e)
+{
+	struct copying c = { .entries = BUF_INIT(GROUP_MAX_OCTETS - 65536),
+		.ranges = BUF_INIT(GROUP_MAX_OCTETS / 2) };
+	struct journal_rec r[STORE_KEYWORDS_MAX + 2];
+	size_t n_rec = 0;
+	enum err_kind k;
+
+	if ((k = op_begin(mb, e)) == ERR_OK) {
+		k = copy_locked(mb, uids, n, dst_id, src_uids, &c, out_uidvalidity, e);
+		if (k == ERR_OK && c.copy.n > 0) {
+			n_rec = keyword_records(&c.add, r);
+			r[n_rec++] = (struct journal_rec){ REC_COPY, {
+				str_n((const char *)&c.copy, sizeof c.copy), buf_str(&c.entries) } };
+			if (move)
+				r[n_rec++] = (struct journal_rec){ REC_EXPUNGE, {
+					str_n((const char *)&c.gone, sizeof c.gone),
+					buf_str(&c.ranges) } };
+		}
+		k = op_end(mb, r, n_rec, k, e);
+	}
+	buf_free(&c.entries);
+	buf_free(&c.ranges);
+	if (k != ERR_OK)
+		return k;
+	for (uint32_t i = 0; i < c.copy.n; i++)
+		dst_uids[i] = c.copy.first_uid + i;
+	*out_n = c.copy.n;
+	return ERR_OK;
+}
+
+/* -- views -- */
+
+enum err_kind view_change(struct mailbox *mb, struct str view, const uint32_t *uids, size_t n, bool add,
+    struct err *e)
+{
+	static const char pad[8];
+	struct buf ranges = BUF_INIT(GROUP_MAX_OCTETS / 2);
+	struct rec_view rec = { .mailbox = mb->id, .add = add, .name_octets = (uint32_t)view.n };
+	struct journal_rec r;
+	enum err_kind k;
+
+	if (view.n == 0 || view.n > VIEW_NAME_MAX_OCTETS || str_has(view, '\0'))
+		return err_set(e, ERR_SYNTAX, 0, "not a view's name");
+	if ((k = op_begin(mb, e)) != ERR_OK)
+		return k;
+	if (!ranges_put(&ranges, uids, n, &rec.n_ranges))
+		k = err_set(e, ERR_LIMIT, 0, "too many messages at once");
+	r = (struct journal_rec){ REC_VIEW, { str_n((const char *)&rec, sizeof rec), view,
+		str_n(pad, -view.n & 7u), buf_str(&ranges) } };
+	k = op_end(mb, &r, n > 0, k, e);
+	buf_free(&ranges);
+	return k;
+}
+
+enum err_kind view_has(struct mailbox *mb, struct str view, const uint32_t *uids, size_t n, bool *out,
+    struct err *e)
+{
+	enum err_kind k;
+
+	if (view.n == 0 || view.n > VIEW_NAME_MAX_OCTETS || str_has(view, '\0'))
+		return err_set(e, ERR_SYNTAX, 0, "not a view's name");
+	if ((k = store_lock(mb->s, e)) != ERR_OK)
+		return k;
+	if ((k = index_enter(mb->s, e)) == ERR_OK) {
+		k = index_view_has(mb->s, mb->id, view, uids, n, out, e);
+		index_leave(mb->s);
+	}
+	store_unlock(mb->s);
+	return k;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: ISC */
+/* From a group of records to "durable": append under the lock, sync outside it, one process for all that wait
+ * (invariants I3, I5 of store_int.h). */
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../libbase/buf.h"
+#include "store_int.h"
+
+static enum err_kind roll(struct store *s, struct err *e)
+{
+	struct buf snap = BUF_INIT(GROUP_MAX_OCTETS);
+	enum err_kind k;
+
+	if (!ctl_snapshot(s, &snap)) {
+		buf_free(&snap);
+		return err_set(e, ERR_TEMP, 0, "no memory for snapshot");
+	}
+	k = journal_roll(s->journal, buf_str(&snap), &s->ctl->tail, e);
+	buf_free(&snap);
+	if (k == ERR_OK) {
+		s->ctl->appended_seq = s->ctl->tail.next_seq - 1;
+		s->ctl->durable_seq = s->ctl->appended_seq;
+	} else if (k != ERR_NOSPC) {
+		s->ctl->broken = 1;
+	}
+	return k;
+}
+
+static enum err_kind apply_group(struct store *s, struct journal_pos at, size_t n, struct err *e)
+{
+	struct journal_view v;
+	enum err_kind k = ERR_OK;
+
+	for (size_t i = 0; i < n && k == ERR_OK; i++, at = v.next) {
+		if ((k = journal_read(s->journal, at, false, &v, e)) == ERR_OK)
+			k = ctl_apply(s, &v, e);
+	}
+	return k;
+}
+
+enum err_kind store_append(struct store *s, const struct journal_rec *r, size_t n,
+    struct journal_pos *out_pos, uint64_t *out_seq, struct err *e)
+{
+	size_t group = journal_group_octets(r, n);
+	struct journal_pos at;
+	enum err_kind k = ERR_OK;
+
+	if (group > GROUP_MAX_OCTETS)
+		return err_set(e, ERR_LIMIT, 0, "one change of %zu octets", group);
+	s->ctl->inside_journal = 1;
+	if (journal_must_roll(&s->ctl->tail, group))
+		k = roll(s, e);
+	at = s->ctl->tail.pos;
+	if (k == ERR_OK)
+		k = journal_append(s->journal, r, n, &s->ctl->tail, out_pos, e);
+	/* when applying fails the records stand: the mark stays, and the next owner of the lock reads ctl anew */
+	if (k == ERR_OK && (k = apply_group(s, at, n, e)) != ERR_OK)
+		return k;
+	s->ctl->appended_seq = s->ctl->tail.next_seq - 1;
+	s->ctl->inside_journal = 0;
+	if (k == ERR_OK && out_seq != NULL)
+		*out_seq = s->ctl->tail.next_seq - 1;
+	return k;
+}
+
+static void wake_watchers(struct store *s)
+{
+	if (s->ctl->n_watchers == 0)
+		return;
+	if (s->wake_fd < 0)
+		s->wake_fd = openat(s->dirfd, "wake", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (s->wake_fd >= 0)
+		futimens(s->wake_fd, NULL);	/* a lost wake-up only delays: readers look at durable_seq */
+}
+
+/* Raises the watermark; it never falls. */
+static void raise_durable(struct store *s, uint64_t seq)
+{
+	uint64_t was = s->ctl->durable_seq;
+
+	while (was < seq && !atomic_compare_exchange_weak(&s->ctl->durable_seq, &was, seq))
+		;
+	if (was < seq)
+		wake_watchers(s);
+}
+
+/* Syncs the tail's segment. A record in an earlier segment is durable already: rolling saw to it. */
+static enum err_kind sync_tail(struct store *s, uint64_t seq, struct err *e)
+{
+	uint32_t seg;
+	uint64_t target;
+	enum err_kind k;
+
+	do {		/* target must lie in the segment that is synced */
+		seg = *(volatile uint32_t *)&s->ctl->tail.pos.seg;
+		target = s->ctl->appended_seq;
+	} while (seg != *(volatile uint32_t *)&s->ctl->tail.pos.seg);
+	if (s->ctl->durable_seq >= seq)
+		return ERR_OK;
+	if (s->ctl->broken)
+		return err_set(e, ERR_TEMP, 0, "an earlier sync failed");
+	if ((k = journal_sync(s->journal, seg, e)) != ERR_OK) {
+		s->ctl->broken = 1;
+		return k == ERR_NOSPC ? k : err_set(e, ERR_TEMP, e == NULL ? 0 : e->sys, "sync failed");
+	}
+	raise_durable(s, target);
+	return ERR_OK;
+}
+
+enum err_kind store_make_durable(struct store *s, uint64_t seq, struct err *e)
+{
+	enum err_kind k;
+
+	if (s->ctl->durable_seq >= seq)
+		return ERR_OK;
+	if ((k = lock_wait(s->sync_fd, LOCK_WAIT_MS, e)) != ERR_OK)
+		return k;
+	k = sync_tail(s, seq, e);
+	flock(s->sync_fd, LOCK_UN);
+	return k;
+}
+
+enum err_kind store_make_durable_locked(struct store *s, struct err *e)
+{
+	return sync_tail(s, s->ctl->appended_seq, e);
+}
+
+enum err_kind store_sync(struct store *s, struct err *e)
+{
+	enum err_kind k = store_make_durable(s, s->later_seq, e);
+
+	if (k == ERR_OK)
+		s->later_seq = 0;
+	return k;
+}

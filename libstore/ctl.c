@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: ISC */
+/* The control file: the tail of the journal and a slot per mailbox in mapped memory, so that deliveries and counters
+ * need no index. It is derived: ctl_recover makes it from the journal's last segment, whose first record is a snapshot
+ * of all slots (invariants I2, I5 of store_int.h). */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../libbase/buf.h"
+#include "../libbase/clock.h"
+#include "store_int.h"
+
+static size_t ctl_size(uint32_t cap_slots)
+{
+	return CTL_HEAD_OCTETS + (size_t)cap_slots * sizeof(struct ctl_slot);
+}
+
+/* -- mapping -- */
+
+static enum err_kind map_ctl(struct store *s, size_t octets, struct err *e)
+{
+	void *p = mmap(NULL, octets, PROT_READ | PROT_WRITE, MAP_SHARED, s->ctl_fd, 0);
+
+	if (p == MAP_FAILED)
+		return err_sys(e, errno, "map ctl");
+	if (s->ctl != NULL)
+		munmap(s->ctl, s->ctl_octets);
+	s->ctl = p;
+	s->ctl_octets = octets;
+	return ERR_OK;
+}
+
+/* The file's blocks are allocated before they are mapped: a full disk is an error here, not a SIGBUS later. */
+static enum err_kind grow_file(struct store *s, size_t octets, struct err *e)
+{
+	int r = posix_fallocate(s->ctl_fd, 0, (off_t)octets);
+
+	return r == 0 ? ERR_OK : err_sys(e, r, "allocate ctl");
+}
+
+enum err_kind ctl_open(struct store *s, struct err *e)
+{
+	struct stat st;
+	enum err_kind k;
+
+	s->ctl_fd = openat(s->dirfd, "ctl", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (s->ctl_fd < 0 || fstat(s->ctl_fd, &st) < 0)
+		return err_sys(e, errno, "open ctl");
+	if ((size_t)st.st_size < ctl_size(CTL_SLOTS_FIRST)) {
+		if ((k = grow_file(s, ctl_size(CTL_SLOTS_FIRST), e)) != ERR_OK)
+			return k;
+		st.st_size = (off_t)ctl_size(CTL_SLOTS_FIRST);
+	}
+	return map_ctl(s, (size_t)st.st_size, e);
+}
+
+void ctl_close(struct store *s)
+{
+	if (s->ctl != NULL)
+		munmap(s->ctl, s->ctl_octets);
+	if (s->ctl_fd >= 0)
+		close(s->ctl_fd);
+	s->ctl = NULL;
+	s->ctl_fd = -1;
+}
+
+/* Somebody may have removed or replaced the file while we had it mapped: then ours is nobody's. */
+static bool file_is_gone(const struct store *s, struct stat *st)
+{
+	return fstat(s->ctl_fd, st) < 0 || st->st_nlink == 0;
+}
+
+enum err_kind ctl_remap(struct store *s, struct err *e)
+{
+	struct stat st;
+
+	if (file_is_gone(s, &st)) {
+		ctl_close(s);
+		return ctl_open(s, e);
+	}
+	return (size_t)st.st_size > s->ctl_octets ? map_ctl(s, (size_t)st.st_size, e) : ERR_OK;
+}
+
+bool ctl_is_sound(const struct store *s)
+{
+	const struct ctl_head *c = s->ctl;
+
+	return memcmp(c->magic, CTL_MAGIC, sizeof c->magic) == 0 && c->version == CTL_VERSION &&
+	    memcmp(c->boot_id, s->env.boot_id, sizeof c->boot_id) == 0 && c->inside_journal == 0 &&
+	    c->broken == 0 && ctl_size(c->cap_slots) <= s->ctl_octets;
+}
+
+/* -- slots -- */
+
+struct ctl_slot *ctl_find_id(const struct store *s, uint32_t id)
+{
+	struct ctl_slot *slot = ctl_slots(s);
+
+	for (uint32_t i = 0; i < s->ctl->n_slots; i++) {
+		if (slot[i].state != 0 && slot[i].id == id)
+			return &slot[i];
+	}
+	return NULL;
+}
+
+struct ctl_slot *ctl_find_name(const struct store *s, struct str name)
+{
+	struct ctl_slot *slot = ctl_slots(s);
+
+	for (uint32_t i = 0; i < s->ctl->n_slots; i++) {
+		if (slot[i].state != 0 && str_eq(str_n(slot[i].name, slot[i].name_octets), name))
+			return &slot[i];
+	}
+	return NULL;
+}
+
+static enum err_kind grow_slots(struct store *s, struct err *e)
+{
+	uint32_t cap = s->ctl->cap_slots * 2;
+	enum err_kind k;
+
+	if (cap > STORE_MAILBOXES_MAX)
+		cap = STORE_MAILBOXES_MAX;
+	if (s->ctl->n_slots >= cap)
+		return err_set(e, ERR_LIMIT, 0, "over %d mailboxes", STORE_MAILBOXES_MAX);
+	if ((k = grow_file(s, ctl_size(cap), e)) != ERR_OK || (k = map_ctl(s, ctl_size(cap), e)) != ERR_OK)
+		return k;
+	s->ctl->cap_slots = cap;
+	return ERR_OK;
+}
+
+enum err_kind ctl_new_slot(struct store *s, struct ctl_slot **out, struct err *e)
+{
+	enum err_kind k;
+
+	for (uint32_t i = 0; i < s->ctl->n_slots; i++) {
+		if (ctl_slots(s)[i].state == 0) {
+			*out = &ctl_slots(s)[i];
+			return ERR_OK;
+		}
+	}
+	if (s->ctl->n_slots == s->ctl->cap_slots && (k = grow_slots(s, e)) != ERR_OK)
+		return k;
+	*out = &ctl_slots(s)[s->ctl->n_slots++];
+	memset(*out, 0, sizeof **out);
+	return ERR_OK;
+}
+
+/* -- what records do to the slots -- */
+
+static enum err_kind corrupt(const struct journal_view *v, struct err *e)
+{
+	return err_set(e, ERR_CORRUPT, 0, "record %u:%u of type %u does not make sense", v->pos.seg,
+	    v->pos.off, v->h.type);
+}
+
+static enum err_kind apply_snapshot(struct store *s, const struct journal_view *v, struct err *e)
+{
+	struct rec_snapshot snap;
+	struct snapshot_mailbox m;
+	struct str rest = v->payload;
+	struct ctl_slot *slot;
+	enum err_kind k;
+
+	if (rest.n < sizeof snap)
+		return corrupt(v, e);
+	memcpy(&snap, rest.p, sizeof snap);
+	rest = str_skip(rest, sizeof snap);
+	s->ctl->n_slots = 0;
+	s->ctl->next_mailbox_id = snap.next_mailbox_id;
+	s->ctl->last_uidvalidity = snap.last_uidvalidity;
+	for (uint32_t i = 0; i < snap.n_mailboxes; i++) {
+		if (rest.n < sizeof m)
+			return corrupt(v, e);
+		memcpy(&m, rest.p, sizeof m);
+		rest = str_skip(rest, sizeof m);
+		if (m.name_octets > STORE_NAME_MAX_OCTETS || rest.n < m.name_octets || m.state == 0)
+			return corrupt(v, e);
+		if ((k = ctl_new_slot(s, &slot, e)) != ERR_OK)
+			return k;
+		*slot = (struct ctl_slot){
+			.id = m.id, .state = m.state, .uidvalidity = m.uidvalidity, .uidnext = m.uidnext,
+			.n_messages = m.n_messages, .n_unseen = m.n_unseen, .recent_uid = m.recent_uid,
+			.n_keywords = m.n_keywords, .modseq = m.modseq, .octets = m.octets,
+			.name_octets = m.name_octets,
+		};
+		memcpy(slot->name, rest.p, m.name_octets);
+		rest = str_skip(rest, (m.name_octets + 7u) & ~(size_t)7);
+	}
+	return ERR_OK;
+}
+
+static void clear_counters(struct ctl_slot *slot)
+{
+	slot->n_messages = 0;
+	slot->n_unseen = 0;
+	slot->n_keywords = 0;
+	slot->octets = 0;
+}
+
+static enum err_kind apply_mailbox(struct store *s, const struct journal_view *v, struct err *e)
+{
+	struct rec_mailbox m;
+	struct ctl_slot *slot;
+	struct str name;
+	enum err_kind k;
+
+	if (!rec_get_mailbox(v->payload, &m, &name))
+		return corrupt(v, e);
+	slot = ctl_find_id(s, m.id);
+	if (slot == NULL) {
+		if (m.state == 0)
+			return ERR_OK;
+		if ((k = ctl_new_slot(s, &slot, e)) != ERR_OK)
+			return k;
+		*slot = (struct ctl_slot){ .id = m.id, .uidnext = 1, .recent_uid = 1 };
+	}
+	if (!(m.state & MAILBOX_EXISTS) || (m.state & MAILBOX_NOSELECT))
+		clear_counters(slot);
+	slot->state = m.state;
+	slot->uidvalidity = m.uidvalidity;
+	slot->modseq = v->h.seq;
+	slot->name_octets = m.name_octets;
+	memcpy(slot->name, name.p, name.n);
+	slot->name[name.n] = '\0';
+	if (m.id >= s->ctl->next_mailbox_id)
+		s->ctl->next_mailbox_id = m.id + 1;
+	if (m.uidvalidity > s->ctl->last_uidvalidity)
+		s->ctl->last_uidvalidity = m.uidvalidity;
+	return ERR_OK;
+}
+
+static void add_message(struct ctl_slot *slot, uint32_t uid, bool seen, uint64_t octets)
+{
+	if (uid >= slot->uidnext)
+		slot->uidnext = uid + 1;
+	slot->n_messages++;
+	slot->n_unseen += !seen;
+	slot->octets += octets;
+}
+
+static enum err_kind apply_message(struct ctl_slot *slot, const struct journal_view *v, struct err *e)
+{
+	struct rec_message m;
+	struct str record, prefix, body;
+
+	if (!rec_get_message(v->payload, &m, &record, &prefix, &body))
+		return corrupt(v, e);
+	add_message(slot, m.uid, m.flags & MSG_SEEN, m.size_octets);
+	return ERR_OK;
+}
+
+static enum err_kind apply_copy(struct ctl_slot *slot, const struct journal_view *v, struct err *e)
+{
+	struct rec_copy c;
+	struct str entries;
+
+	if (!rec_get_copy(v->payload, &c, &entries) || c.n > UINT32_MAX - c.first_uid)
+		return corrupt(v, e);
+	slot->uidnext = c.first_uid + c.n > slot->uidnext ? c.first_uid + c.n : slot->uidnext;
+	slot->n_messages += c.n;
+	slot->n_unseen += c.n_unseen;
+	slot->octets += c.octets;
+	return ERR_OK;
+}
+
+static enum err_kind apply_flags(struct ctl_slot *slot, const struct journal_view *v, struct err *e)
+{
+	struct rec_flags f;
+	struct ranges r;
+
+	if (!rec_get_flags(v->payload, &f, &r))
+		return corrupt(v, e);
+	slot->n_unseen = (uint32_t)((int64_t)slot->n_unseen + f.unseen_delta);
+	return ERR_OK;
+}
+
+static enum err_kind apply_expunge(struct ctl_slot *slot, const struct journal_view *v, struct err *e)
+{
+	struct rec_expunge x;
+	struct ranges r;
+
+	if (!rec_get_expunge(v->payload, &x, &r))
+		return corrupt(v, e);
+	slot->n_messages -= x.n_messages;
+	slot->n_unseen -= x.n_unseen;
+	slot->octets -= x.octets;
+	return ERR_OK;
+}
+
+static enum err_kind apply_keyword(struct ctl_slot *slot, const struct journal_view *v, struct err *e)
+{
+	struct rec_keyword kw;
+	struct str name;
+
+	if (!rec_get_keyword(v->payload, &kw, &name))
+		return corrupt(v, e);
+	if (kw.bit >= slot->n_keywords)
+		slot->n_keywords = kw.bit + 1;
+	return ERR_OK;
+}
+
+enum err_kind ctl_apply(struct store *s, const struct journal_view *v, struct err *e)
+{
+	static enum err_kind (*const apply[])(struct ctl_slot *, const struct journal_view *,
+	    struct err *) = {
+		[REC_MESSAGE] = apply_message, [REC_COPY] = apply_copy, [REC_FLAGS] = apply_flags,
+		[REC_EXPUNGE] = apply_expunge, [REC_KEYWORD] = apply_keyword,
+	};
+	struct ctl_slot *slot;
+
+	if (v->h.type == REC_SNAPSHOT)
+		return apply_snapshot(s, v, e);
+	if (v->h.type == REC_MAILBOX)
+		return apply_mailbox(s, v, e);
+	if (v->h.type >= COUNTOF(apply) || apply[v->h.type] == NULL)
+		return ERR_OK;
+	slot = ctl_find_id(s, rec_mailbox_id(v));
+	if (slot == NULL)
+		return ERR_OK;		/* of a mailbox that was deleted meanwhile */
+	if (v->h.type != REC_KEYWORD)
+		slot->modseq = v->h.seq;
+	return apply[v->h.type](slot, v, e);
+}
+
+bool ctl_snapshot(const struct store *s, struct buf *out)
+{
+	static const char pad[8];
+	struct rec_snapshot snap = { 0, s->ctl->next_mailbox_id, s->ctl->last_uidvalidity, 0 };
+	const struct ctl_slot *slot = ctl_slots(s);
+
+	for (uint32_t i = 0; i < s->ctl->n_slots; i++)
+		snap.n_mailboxes += slot[i].state != 0;
+	buf_put(out, str_n((const char *)&snap, sizeof snap));
+	for (uint32_t i = 0; i < s->ctl->n_slots; i++) {
+		struct snapshot_mailbox m = {
+			slot[i].id, slot[i].state, slot[i].uidvalidity, slot[i].uidnext,
+			slot[i].n_messages, slot[i].n_unseen, slot[i].recent_uid, slot[i].n_keywords,
+			slot[i].modseq, slot[i].octets, slot[i].name_octets, 0
+		};
+
+		if (slot[i].state == 0)
+			continue;
+		buf_put(out, str_n((const char *)&m, sizeof m));
+		buf_put(out, str_n(slot[i].name, slot[i].name_octets));
+		buf_put(out, str_n(pad, -slot[i].name_octets & 7u));
+	}
+	return !out->full;
+}
+
+/* -- recovery -- */
+
+/* A new store: INBOX is there from the first moment. */
+static enum err_kind lay_out(struct store *s, struct journal_tail *tail, struct err *e)
+{
+	struct buf snap = BUF_INIT(4096);
+	struct ctl_slot *slot;
+	enum err_kind k;
+
+	if (faccessat(s->dirfd, "journal", F_OK, 0) < 0 && faccessat(s->dirfd, "index", F_OK, 0) == 0)
+		return err_set(e, ERR_CORRUPT, 0, "the store's journal is missing");
+	if (getrandom(&s->ctl->store_id, sizeof s->ctl->store_id, 0) != sizeof s->ctl->store_id)
+		return err_sys(e, errno, "random store id");
+	if ((mkdirat(s->dirfd, "journal", 0700) < 0 && errno != EEXIST) ||
+	    (mkdirat(s->dirfd, "large", 0700) < 0 && errno != EEXIST) ||
+	    (mkdirat(s->dirfd, "index", 0700) < 0 && errno != EEXIST) || fsync(s->dirfd) < 0)
+		return err_sys(e, errno, "lay out store");
+	s->ctl->n_slots = 0;
+	s->ctl->next_mailbox_id = 2;
+	s->ctl->last_uidvalidity = (uint32_t)clock_real_s();
+	if ((k = ctl_new_slot(s, &slot, e)) != ERR_OK)
+		return k;
+	*slot = (struct ctl_slot){ .id = 1, .state = MAILBOX_EXISTS, .uidnext = 1, .recent_uid = 1,
+		.uidvalidity = s->ctl->last_uidvalidity, .modseq = 1, .name_octets = 5, .name = "INBOX" };
+	k = ctl_snapshot(s, &snap) ?
+	    journal_create(s->journal, s->ctl->store_id, buf_str(&snap), tail, e) :
+	    err_set(e, ERR_TEMP, 0, "no memory for snapshot");
+	buf_free(&snap);
+	return k;
+}
+
+/* The last segment whose header is whole. One that has none was begun by a process that died before it
+ * acknowledged anything in it; it is put aside, not deleted, in case that is wrong. */
+static enum err_kind last_sound_segment(struct store *s, uint32_t first, uint32_t *last, struct err *e)
+{
+	struct seg_header h;
+	char name[32], aside[32];
+	enum err_kind k;
+
+	while ((k = journal_segment(s->journal, *last, &h, e)) == ERR_CORRUPT && *last > first) {
+		snprintf(name, sizeof name, "journal/%08u.seg", *last);
+		snprintf(aside, sizeof aside, "journal/%08u.bad", *last);
+		if (renameat(s->dirfd, name, s->dirfd, aside) < 0)
+			return err_sys(e, errno, "put %s aside", name);
+		--*last;
+	}
+	return k;
+}
+
+static enum err_kind apply_to_ctl(void *ctx, const struct journal_view *v, struct err *e)
+{
+	return ctl_apply(ctx, v, e);
+}
+
+/* Does the segment begin with its snapshot, readable? */
+static bool has_snapshot(struct store *s, uint32_t seg)
+{
+	struct journal_pos at = { seg, sizeof(struct seg_header) };
+	struct journal_view v;
+
+	return journal_read(s->journal, at, true, &v, NULL) == ERR_OK && v.h.type == REC_SNAPSHOT &&
+	    v.pos.seg == seg;
+}
+
+static enum err_kind replay(struct store *s, uint32_t first, uint32_t last, struct journal_tail *tail,
+    struct err *e)
+{
+	uint32_t from = last;
+	struct journal_scan scan = { 0 };
+	struct seg_header h;
+	enum err_kind k;
+
+	while (!has_snapshot(s, from)) {
+		if (from-- == first)
+			return err_set(e, ERR_CORRUPT, 0, "no segment with a whole snapshot");
+	}
+	for (uint32_t seg = from; seg <= last; seg++) {
+		if ((k = journal_scan(s->journal, seg, apply_to_ctl, s, &scan, e)) != ERR_OK)
+			return k;
+	}
+	if ((k = journal_segment(s->journal, last, &h, e)) != ERR_OK ||
+	    (k = journal_cut(s->journal, scan.end, e)) != ERR_OK)
+		return k;
+	s->ctl->store_id = h.store_id;
+	*tail = (struct journal_tail){ scan.end, scan.end.off, scan.end_crc, scan.end_seq + 1 };
+	if (scan.ended) {
+		/* whoever ended the segment died before the next one was there: take the end back */
+		tail->pos.off -= sizeof(struct rec_header);
+		tail->next_seq--;
+		tail->crc = scan.before_crc;
+		k = journal_cut(s->journal, tail->pos, e);
+		tail->zero_end = tail->pos.off;
+	}
+	return k;
+}
+
+/* After a failed sync the pages that did not reach the disk may look written: everything behind the durable
+ * watermark is cut off. It was never acknowledged. */
+struct durable_end {
+	uint64_t durable_seq;
+	struct journal_pos end;
+};
+
+static enum err_kind find_durable_end(void *ctx, const struct journal_view *v, struct err *e)
+{
+	struct durable_end *d = ctx;
+
+	(void)e;
+	if (v->h.seq <= d->durable_seq)
+		d->end = v->next;
+	return ERR_OK;
+}
+
+static enum err_kind cut_undurable(struct store *s, uint32_t last, struct err *e)
+{
+	struct durable_end d = { s->ctl->durable_seq, { last, sizeof(struct seg_header) } };
+	struct journal_scan scan;
+	enum err_kind k = journal_scan(s->journal, last, find_durable_end, &d, &scan, e);
+
+	return k == ERR_OK ? journal_cut(s->journal, d.end, e) : k;
+}
+
+enum err_kind ctl_recover(struct store *s, struct err *e)
+{
+	struct ctl_head *c = s->ctl;
+	bool same_boot = memcmp(c->magic, CTL_MAGIC, sizeof c->magic) == 0 &&
+	    memcmp(c->boot_id, s->env.boot_id, sizeof c->boot_id) == 0;
+	struct journal_tail tail;
+	uint32_t first, last;
+	enum err_kind k;
+
+	c->inside_journal = 1;
+	if (c->cap_slots == 0 || ctl_size(c->cap_slots) > s->ctl_octets)
+		c->cap_slots = (uint32_t)((s->ctl_octets - CTL_HEAD_OCTETS) / sizeof(struct ctl_slot));
+	k = journal_range(s->journal, &first, &last, e);
+	if (k == ERR_NOENT) {
+		k = lay_out(s, &tail, e);
+	} else if (k == ERR_OK && (k = last_sound_segment(s, first, &last, e)) == ERR_OK) {
+		if (same_boot && c->broken)
+			k = cut_undurable(s, last, e);
+		if (k == ERR_OK)
+			k = replay(s, first, last, &tail, e);
+		if (k == ERR_OK)
+			k = journal_sync(s->journal, tail.pos.seg, e);
+	}
+	if (k != ERR_OK)
+		return err_note(e, "recovery");
+	c = s->ctl;		/* may have been mapped anew */
+	c->version = CTL_VERSION;
+	c->tail = tail;
+	c->appended_seq = c->durable_seq = tail.next_seq - 1;
+	if (!same_boot)
+		c->inside_engine = 1;	/* its regions are of another life */
+	c->generation++;
+	c->broken = 0;
+	memcpy(c->boot_id, s->env.boot_id, sizeof c->boot_id);
+	memcpy(c->magic, CTL_MAGIC, sizeof c->magic);
+	c->inside_journal = 0;
+	return ERR_OK;
+}

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: ISC */
+/* The engine on Berkeley DB 5.3; the only file that includes <db.h>. One environment per store in "index", without the
+ * lock subsystem: the caller holds the store's kernel lock during every call, and asks for recovery when the last
+ * process inside died, so nobody ever waits on a mutex of the dead. Commits are written but not synced: the journal is
+ * the truth. Pages carry checksums, so a damaged one is an error and not an answer. */
+#include <db.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine.h"
+
+enum {
+	CACHE_OCTETS = 256 * 1024,
+	LOG_FILE_OCTETS = 1 << 20,
+	LOG_BUFFER_OCTETS = 64 * 1024,
+	PAGE_OCTETS = 16 * 1024,
+	CHECKPOINT_KB = 1024,
+	BULK_OCTETS = 256 * 1024,
+	REGIONS_MAX = 64,
+};
+
+struct engine {
+	DB_ENV *env;
+	DB *db;
+	DB_TXN *txn;
+	char *bulk;
+};
+
+/* -- region files: allocated before they are mapped, so that a full disk is ENOSPC and not SIGBUS. Berkeley DB gives
+ * these functions no context and the second one no length, hence the process-wide table. -- */
+
+static struct region {
+	void *addr;
+	size_t len;
+} regions[REGIONS_MAX];
+
+static int region_map(DB_ENV *env, char *path, size_t len, int *is_create, void **addr)
+{
+	int fd, r = 0;
+	size_t i = 0;
+
+	(void)env;
+	while (i < REGIONS_MAX && regions[i].addr != NULL)
+		i++;
+	if (i == REGIONS_MAX)
+		return ENOMEM;
+	fd = open(path, O_RDWR | O_CLOEXEC | (*is_create ? O_CREAT : 0), 0600);
+	if (fd < 0)
+		return errno;
+	if (*is_create && (r = posix_fallocate(fd, 0, (off_t)len)) != 0)
+		unlink(path);
+	if (r == 0) {
+		void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+		if (p == MAP_FAILED)
+			r = errno;
+		else
+			regions[i] = (struct region){ *addr = p, len };
+	}
+	close(fd);
+	return r;
+}
+
+static int region_unmap(DB_ENV *env, void *addr)
+{
+	(void)env;
+	for (size_t i = 0; i < REGIONS_MAX; i++) {
+		if (regions[i].addr == addr) {
+			munmap(addr, regions[i].len);
+			regions[i] = (struct region){ NULL, 0 };
+			return 0;
+		}
+	}
+	return EINVAL;
+}
+
+/* -- errors -- */
+
+static enum err_kind db_err(struct err *e, int r, const char *what)
+{
+	switch (r) {
+	case DB_NOTFOUND:
+		return err_set(e, ERR_NOENT, 0, "%s: not found", what);
+	case ENOSPC:
+	case EDQUOT:
+		return err_set(e, ERR_NOSPC, r, "index: %s: no space", what);
+	case ENOMEM:
+	case EMFILE:
+	case ENFILE:
+	case EINTR:
+		return err_set(e, ERR_TEMP, r, "index: %s: %s", what, db_strerror(r));
+	default:
+		return err_set(e, ERR_CORRUPT, r, "index: %s: %s", what, db_strerror(r));
+	}
+}
+
+/* Berkeley DB prints to standard error unless it is given somebody to tell. */
+static void be_silent(const DB_ENV *env, const char *prefix, const char *msg)
+{
+	(void)env;
+	(void)prefix;
+	(void)msg;
+}
+
+/* -- open and close -- */
+
+static int open_env(DB_ENV *env, bool recover)
+{
+	uint32_t flags = DB_CREATE | DB_INIT_TXN | DB_INIT_LOG | DB_INIT_MPOOL |
+	    (recover ? DB_RECOVER : 0);
+	int r;
+
+	env->set_errcall(env, be_silent);
+	if ((r = env->set_cachesize(env, 0, CACHE_OCTETS, 1)) != 0 ||
+	    (r = env->set_lg_max(env, LOG_FILE_OCTETS)) != 0 ||
+	    (r = env->set_lg_bsize(env, LOG_BUFFER_OCTETS)) != 0 ||
+	    (r = env->log_set_config(env, DB_LOG_AUTO_REMOVE, 1)) != 0 ||
+	    (r = env->set_flags(env, DB_TXN_WRITE_NOSYNC, 1)) != 0)
+		return r;
+	return env->open(env, "index", flags, 0600);
+}
+
+static int open_db(struct engine *en)
+{
+	int r = db_create(&en->db, en->env, 0);
+
+	if (r == 0)
+		r = en->db->set_pagesize(en->db, PAGE_OCTETS);
+	if (r == 0)
+		r = en->db->set_flags(en->db, DB_CHKSUM);
+	if (r == 0)
+		r = en->db->open(en->db, NULL, "index.db", NULL, DB_BTREE,
+		    DB_CREATE | DB_AUTO_COMMIT, 0600);
+	return r;
+}
+
+enum err_kind engine_open(bool recover, struct engine **out, struct err *e)
+{
+	struct engine *en = calloc(1, sizeof *en);
+	int r;
+
+	if (en == NULL)
+		return err_set(e, ERR_TEMP, ENOMEM, "no memory for index");
+	if (mkdir("index", 0700) < 0 && errno != EEXIST) {
+		r = errno;
+		free(en);
+		return err_sys(e, r, "make index directory");
+	}
+	db_env_set_func_region_map(region_map, region_unmap);
+	r = db_env_create(&en->env, 0);
+	if (r == 0)
+		r = open_env(en->env, recover);
+	if (r == 0)
+		r = open_db(en);
+	if (r != 0) {
+		engine_close(&en);
+		return db_err(e, r, "open");
+	}
+	*out = en;
+	return ERR_OK;
+}
+
+void engine_close(struct engine **en)
+{
+	if (*en == NULL)
+		return;
+	if ((*en)->txn != NULL)
+		(*en)->txn->abort((*en)->txn);
+	if ((*en)->db != NULL)
+		(*en)->db->close((*en)->db, DB_NOSYNC);
+	if ((*en)->env != NULL)
+		(*en)->env->close((*en)->env, 0);
+	free((*en)->bulk);
+	free(*en);
+	*en = NULL;
+}
+
+void engine_abandon(struct engine **en)
+{
+	if (*en == NULL)
+		return;
+	free((*en)->bulk);
+	free(*en);
+	*en = NULL;
+}
+
+enum err_kind engine_destroy(int store_dirfd, struct err *e)
+{
+	int fd = openat(store_dirfd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	const struct dirent *d;
+	DIR *dir;
+
+	if (fd < 0)
+		return errno == ENOENT ? ERR_OK : err_sys(e, errno, "open index");
+	dir = fdopendir(fd);
+	if (dir == NULL) {
+		close(fd);
+		return err_set(e, ERR_TEMP, ENOMEM, "no memory to list index");
+	}
+	while ((d = readdir(dir)) != NULL) {
+		if (d->d_name[0] != '.')
+			unlinkat(fd, d->d_name, 0);
+	}
+	closedir(dir);
+	return ERR_OK;
+}
+
+/* -- transactions -- */
+
+enum err_kind engine_begin(struct engine *en, struct err *e)
+{
+	int r = en->env->txn_begin(en->env, NULL, &en->txn, 0);
+
+	return r == 0 ? ERR_OK : db_err(e, r, "begin");
+}
+
+enum err_kind engine_commit(struct engine *en, struct err *e)
+{
+	DB_TXN *t = en->txn;
+	int r;
+
+	en->txn = NULL;
+	r = t->commit(t, 0);
+	return r == 0 ? ERR_OK : db_err(e, r, "commit");
+}
+
+void engine_abort(struct engine *en)
+{
+	if (en->txn != NULL)
+		en->txn->abort(en->txn);
+	en->txn = NULL;
+}
+
+static DBT dbt_of(struct str s)
+{
+	DBT d;
+
+	memset(&d, 0, sizeof d);
+	d.data = (void *)(uintptr_t)s.p;
+	d.size = (uint32_t)s.n;
+	return d;
+}
+
+enum err_kind engine_get(struct engine *en, struct str key, struct str *out, struct err *e)
+{
+	DBT k = dbt_of(key), v = { 0 };
+	int r = en->db->get(en->db, en->txn, &k, &v, 0);
+
+	if (r != 0)
+		return db_err(e, r, "get");
+	*out = str_n(v.data, v.size);
+	return ERR_OK;
+}
+
+enum err_kind engine_put(struct engine *en, struct str key, struct str value, struct err *e)
+{
+	DBT k = dbt_of(key), v = dbt_of(value);
+	int r;
+
+	if (key.n > ENGINE_KEY_MAX_OCTETS || value.n > ENGINE_VALUE_MAX_OCTETS)
+		return err_set(e, ERR_LIMIT, 0, "index item of %zu octets", value.n);
+	r = en->db->put(en->db, en->txn, &k, &v, 0);
+	return r == 0 ? ERR_OK : db_err(e, r, "put");
+}
+
+enum err_kind engine_delete(struct engine *en, struct str key, struct err *e)
+{
+	DBT k = dbt_of(key);
+	int r = en->db->del(en->db, en->txn, &k, 0);
+
+	return r == 0 ? ERR_OK : db_err(e, r, "delete");
+}
+
+/* -- scans -- */
+
+/* Hands out one bulk buffer's items; false when it is over. */
+static bool each_of_bulk(DBT *bulk, struct str prefix,
+    bool (*each)(void *, struct str, struct str), void *ctx)
+{
+	void *at;
+
+	DB_MULTIPLE_INIT(at, bulk);
+	for (;;) {
+		void *k, *v;
+		size_t nk, nv;
+		struct str key;
+
+		DB_MULTIPLE_KEY_NEXT(at, bulk, k, nk, v, nv);
+		if (at == NULL)
+			return true;
+		key = str_n(k, nk);
+		if (!str_starts(key, prefix) || !each(ctx, key, str_n(v, nv)))
+			return false;
+	}
+}
+
+enum err_kind engine_scan(struct engine *en, struct str from, struct str prefix,
+    bool (*each)(void *ctx, struct str key, struct str value), void *ctx, struct err *e)
+{
+	char first[ENGINE_KEY_MAX_OCTETS];
+	DBT k = { 0 }, v = { 0 };
+	DBC *c;
+	int r;
+
+	if (from.n > sizeof first)
+		return err_set(e, ERR_LIMIT, 0, "index key of %zu octets", from.n);
+	if (en->bulk == NULL && (en->bulk = malloc(BULK_OCTETS)) == NULL)
+		return err_set(e, ERR_TEMP, ENOMEM, "no memory to scan the index");
+	if ((r = en->db->cursor(en->db, en->txn, &c, 0)) != 0)
+		return db_err(e, r, "cursor");
+	memcpy(first, from.p, from.n);
+	k.data = first;
+	k.size = (uint32_t)from.n;
+	k.ulen = sizeof first;
+	k.flags = DB_DBT_USERMEM;
+	v.data = en->bulk;
+	v.ulen = BULK_OCTETS;
+	v.flags = DB_DBT_USERMEM;
+	r = c->get(c, &k, &v, DB_SET_RANGE | DB_MULTIPLE_KEY);
+	while (r == 0 && each_of_bulk(&v, prefix, each, ctx))
+		r = c->get(c, &k, &v, DB_NEXT | DB_MULTIPLE_KEY);
+	c->close(c);
+	return r == 0 || r == DB_NOTFOUND ? ERR_OK : db_err(e, r, "scan");
+}
+
+enum err_kind engine_delete_prefix(struct engine *en, struct str prefix, struct err *e)
+{
+	char key[ENGINE_KEY_MAX_OCTETS];
+	DBT k = { 0 }, v = { 0 };
+	DBC *c;
+	int r;
+
+	if (prefix.n > sizeof key)
+		return err_set(e, ERR_LIMIT, 0, "index key of %zu octets", prefix.n);
+	if ((r = en->db->cursor(en->db, en->txn, &c, 0)) != 0)
+		return db_err(e, r, "cursor");
+	memcpy(key, prefix.p, prefix.n);
+	k.data = key;
+	k.size = (uint32_t)prefix.n;
+	k.ulen = sizeof key;
+	k.flags = DB_DBT_USERMEM;
+	v.flags = DB_DBT_PARTIAL;	/* of the value nothing */
+	r = c->get(c, &k, &v, DB_SET_RANGE);
+	while (r == 0 && str_starts(str_n(k.data, k.size), prefix)) {
+		if ((r = c->del(c, 0)) == 0)
+			r = c->get(c, &k, &v, DB_NEXT);
+	}
+	c->close(c);
+	return r == 0 || r == DB_NOTFOUND ? ERR_OK : db_err(e, r, "delete prefix");
+}
+
+enum err_kind engine_tend(struct engine *en, struct err *e)
+{
+	int r = en->env->txn_checkpoint(en->env, CHECKPOINT_KB, 0, 0);
+
+	return r == 0 ? ERR_OK : db_err(e, r, "checkpoint");
+}

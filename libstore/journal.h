@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: ISC */
+/* The journal door: append-only segments of checksummed records in the directory "journal". Whoever writes
+ * another implementation (objects in a cluster, say) keeps these promises:
+ *
+ *  J1  A group of records that journal_append accepted is either there as a whole or not at all, whatever
+ *      happens to processes or power.
+ *  J2  After journal_sync(seq) returned ERR_OK every record up to seq survives a power cut.
+ *  J3  Records are read back in order of seq; what was cut off at recovery is never seen again.
+ *  J4  A position (segment, offset) of a record stays valid until compaction removes its segment.
+ *
+ * The tail (where to append, the next seq, the last checksum) is the caller's: it lies in shared memory and is
+ * handed in. All writing is done under the store's kernel lock; reading needs no lock. */
+#ifndef JOURNAL_H
+#define JOURNAL_H
+
+#include "../libbase/err.h"
+#include "../libbase/str.h"
+#include "record_types.h"
+
+struct journal;
+
+struct journal_pos {
+	uint32_t seg, off;
+};
+
+struct journal_tail {
+	struct journal_pos pos;		/* where the next record goes */
+	uint32_t zero_end;		/* the tail segment is written with zeros up to here */
+	uint32_t crc;			/* of the last record */
+	uint64_t next_seq;
+};
+
+/* dirfd: the store's directory, borrowed. Opens nothing yet. Exits 75 without memory. */
+struct journal *journal_new(int dirfd);
+void journal_free(struct journal **j);
+
+/* Makes the first segment (number 1) of a new store, with a snapshot record. Durable on return. */
+enum err_kind journal_create(struct journal *j, uint64_t store_id, struct str snapshot,
+    struct journal_tail *tail, struct err *e) CHECKED;
+
+/* One record to append: its payload in up to JOURNAL_PARTS parts. */
+enum { JOURNAL_PARTS = 4 };
+struct journal_rec {
+	enum rec_type type;
+	struct str part[JOURNAL_PARTS];
+};
+
+/* Octets that n records take, headers and padding included. */
+size_t journal_group_octets(const struct journal_rec *r, size_t n);
+/* True when a group of that size must open a new segment first: the caller then passes a snapshot payload. */
+bool journal_must_roll(const struct journal_tail *tail, size_t group_octets);
+/* Ends the segment and opens the next one with the snapshot as its first record. Everything before is durable on
+ * return (so the durable watermark may rise to tail->next_seq - 1). On failure *tail is as before. */
+enum err_kind journal_roll(struct journal *j, struct str snapshot, struct journal_tail *tail,
+    struct err *e) CHECKED;
+/* Appends n records as one group; fills out_pos[i], gives seqs tail->next_seq … and moves *tail. Not yet durable. On
+ * failure *tail is untouched and what was written is not valid. Errors: ERR_NOSPC, ERR_LIMIT (GROUP_MAX_OCTETS),
+ * ERR_TEMP. */
+enum err_kind journal_append(struct journal *j, const struct journal_rec *r, size_t n,
+    struct journal_tail *tail, struct journal_pos *out_pos, struct err *e) CHECKED;
+/* Makes segment `seg` durable as far as it is written. Errors: any failure is final for what was not durable: a
+ * later success does not bring it back. */
+enum err_kind journal_sync(struct journal *j, uint32_t seg, struct err *e) CHECKED;
+
+/* A record as read: views are valid until journal_free. */
+struct journal_view {
+	struct rec_header h;
+	struct str payload;		/* padding included: decode by the payload's own lengths */
+	struct journal_pos pos, next;
+};
+
+/* Reads the record at pos, which must lie before the tail. Steps over REC_END into the next segment's snapshot
+ * (which is returned as a record). verify: check the checksum over all octets; else only that lengths are sane.
+ * Errors: ERR_CORRUPT, ERR_NOENT (segment gone), ERR_TEMP. */
+enum err_kind journal_read(struct journal *j, struct journal_pos pos, bool verify,
+    struct journal_view *out, struct err *e) CHECKED;
+/* The same octets as a file: descriptor (the journal's own) for sendfile. */
+enum err_kind journal_fd(struct journal *j, uint32_t seg, int *out_fd, struct err *e) CHECKED;
+/* The header of a segment. Errors: ERR_NOENT, ERR_CORRUPT. */
+enum err_kind journal_segment(struct journal *j, uint32_t seg, struct seg_header *out, struct err *e)
+    CHECKED;
+/* Lowest and highest segment number there are; ERR_NOENT when there is none. */
+enum err_kind journal_range(struct journal *j, uint32_t *out_first, uint32_t *out_last, struct err *e)
+    CHECKED;
+
+/* Goes through segment seg from its first record, verifying, and calls `each` for every record of every whole group.
+ * Damage in the middle is stepped over (a whole record is found again by its checksum) and counted. *end is
+ * where the last whole group ends. Used at recovery, rebuild and check. */
+struct journal_scan {
+	uint64_t n_records, n_damaged;
+	struct journal_pos end;
+	uint32_t end_crc;		/* of the last record, and of the one before it */
+	uint32_t before_crc;
+	uint64_t end_seq;		/* of the last record, 0 when there is none */
+	bool ended;			/* REC_END was seen */
+};
+enum err_kind journal_scan(struct journal *j, uint32_t seg,
+    enum err_kind (*each)(void *ctx, const struct journal_view *v, struct err *e), void *ctx,
+    struct journal_scan *out, struct err *e) CHECKED;
+/* Cuts everything behind `end` off the last segment `end.seg` and removes segments after it. */
+enum err_kind journal_cut(struct journal *j, struct journal_pos end, struct err *e) CHECKED;
+
+#endif

@@ -1,0 +1,535 @@
+/* SPDX-License-Identifier: ISC */
+/* A session's view of a mailbox and how it follows the journal. The journal is its own change feed: the view is the
+ * index's rows once, and from then on the records behind them (invariant I3: never past the durable watermark). */
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "mailbox_int.h"
+
+/* -- open and close -- */
+
+static void copy_slot(struct mailbox *mb, struct ctl_slot *slot, bool recent)
+{
+	mb->id = slot->id;
+	mb->uidvalidity = slot->uidvalidity;
+	mb->uidnext = slot->uidnext;
+	mb->n_messages = slot->n_messages;
+	mb->n_unseen = slot->n_unseen;
+	mb->modseq = slot->modseq > 0 ? slot->modseq : 1;
+	mb->recent_from = slot->recent_uid;
+	mb->recent_to = slot->uidnext;
+	mb->takes_recent = recent;
+	mb->n_recent = mb->recent_to - mb->recent_from < mb->n_messages ?
+	    mb->recent_to - mb->recent_from : mb->n_messages;
+	mb->kw_known = slot->n_keywords == 0;
+	if (recent)
+		slot->recent_uid = slot->uidnext;
+}
+
+enum err_kind mailbox_open(struct store *s, struct str name, bool recent, struct mailbox **out,
+    struct err *e)
+{
+	struct mailbox *mb;
+	struct ctl_slot *slot;
+	enum err_kind k;
+
+	if (name_canonical(name, &name, NULL) != ERR_OK)
+		return err_set(e, ERR_NOENT, 0, "no such mailbox");
+	mb = calloc(1, sizeof *mb);
+	if (mb == NULL)
+		_exit(EX_TEMPFAIL);
+	mb->s = s;
+	if ((k = store_lock(s, e)) != ERR_OK) {
+		free(mb);
+		return k;
+	}
+	slot = ctl_find_name(s, name);
+	if (slot == NULL || !(slot->state & (MAILBOX_EXISTS | MAILBOX_NOSELECT))) {
+		k = err_set(e, ERR_NOENT, 0, "no such mailbox");
+	} else if (slot->state & MAILBOX_NOSELECT) {
+		k = err_set(e, ERR_DENIED, 0, "mailbox can't be selected");
+	} else {
+		copy_slot(mb, slot, recent);
+		mb->pos = s->ctl->tail.pos;
+		mb->seq = s->ctl->tail.next_seq - 1;
+	}
+	store_unlock(s);
+	if (k == ERR_OK)
+		k = store_make_durable(s, mb->seq, e);	/* what is shown is durable */
+	if (k != ERR_OK) {
+		free(mb);
+		return k;
+	}
+	mb->next = s->mailboxes;
+	s->mailboxes = mb;
+	*out = mb;
+	return ERR_OK;
+}
+
+void mailbox_close(struct mailbox **out)
+{
+	struct mailbox *mb = *out;
+	struct mailbox **at;
+
+	if (mb == NULL)
+		return;
+	for (at = &mb->s->mailboxes; *at != NULL; at = &(*at)->next) {
+		if (*at == mb) {
+			*at = mb->next;
+			break;
+		}
+	}
+	free(mb->m);
+	free(mb);
+	*out = NULL;
+}
+
+void mailbox_counters(const struct mailbox *mb, struct mailbox_info *out)
+{
+	*out = (struct mailbox_info){
+		.id = mb->id, .exists = !mb->deleted, .uidvalidity = mb->uidvalidity,
+		.uidnext = mb->uidnext, .n_messages = mb->loaded ? (uint32_t)mb->n : mb->n_messages,
+		.n_unseen = mb->n_unseen, .n_recent = mb->n_recent, .modseq = mb->modseq,
+	};
+}
+
+bool mailbox_deleted(const struct mailbox *mb)
+{
+	return mb->deleted;
+}
+
+/* -- positions -- */
+
+size_t mailbox_n(const struct mailbox *mb)
+{
+	return mb->n;
+}
+
+struct message *mailbox_at(struct mailbox *mb, size_t ix)
+{
+	return &mb->m[ix];
+}
+
+size_t mailbox_lower_bound(const struct mailbox *mb, uint32_t uid)
+{
+	size_t lo = 0, hi = mb->n;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (mb->m[mid].uid < uid)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+bool mailbox_keywords_known(const struct mailbox *mb)
+{
+	return mb->kw_known;
+}
+
+size_t mailbox_n_keywords(const struct mailbox *mb)
+{
+	return mb->kw.n;
+}
+
+struct str mailbox_keyword(const struct mailbox *mb, size_t i)
+{
+	return str_n(mb->kw.name[i], mb->kw.octets[i]);
+}
+
+size_t mailbox_first_unseen(const struct mailbox *mb, bool *out_known)
+{
+	size_t ix;
+
+	*out_known = mb->loaded || mb->n_unseen == 0 || mb->n_unseen == mb->n_messages;
+	if (!mb->loaded)
+		return mb->n_unseen > 0 && mb->n_unseen == mb->n_messages ? 0 : mb->n_messages;
+	for (ix = 0; ix < mb->n && (mb->m[ix].flags & MSG_SEEN); ix++)
+		;
+	return ix;
+}
+
+/* -- what records do to the view -- */
+
+static bool grow(struct mailbox *mb, size_t more)
+{
+	size_t cap = mb->cap > 0 ? mb->cap : 256;
+	struct message *m;
+
+	if (mb->n + more <= mb->cap)
+		return true;
+	while (cap < mb->n + more)
+		cap *= 2;
+	m = realloc(mb->m, cap * sizeof *m);
+	if (m == NULL)
+		return false;
+	mb->m = m;
+	mb->cap = cap;
+	return true;
+}
+
+static enum err_kind no_memory(struct err *e)
+{
+	return err_set(e, ERR_TEMP, 0, "no memory for mailbox");
+}
+
+static void arrived(struct mailbox *mb, uint32_t uid, uint32_t flags)
+{
+	mb->n_messages++;
+	mb->n_unseen += !(flags & MSG_SEEN);
+	if (uid >= mb->uidnext)
+		mb->uidnext = uid + 1;
+}
+
+static enum err_kind see_new(struct mailbox *mb, const struct message *m, struct err *e)
+{
+	arrived(mb, m->uid, m->flags);
+	if (!mb->loaded)
+		return ERR_OK;
+	if (mb->n > 0 && mb->m[mb->n - 1].uid >= m->uid)
+		return ERR_OK;
+	if (!grow(mb, 1))
+		return no_memory(e);
+	mb->m[mb->n] = *m;
+	mb->m[mb->n].flags &= MSG_STORED_FLAGS;
+	mb->n++;
+	return ERR_OK;
+}
+
+static enum err_kind see_message(struct mailbox *mb, const struct journal_view *v, bool own, struct err *e)
+{
+	struct rec_message r;
+	struct str record, prefix, body;
+
+	(void)own;
+	if (!rec_get_message(v->payload, &r, &record, &prefix, &body))
+		return ERR_OK;
+	return see_new(mb, &(struct message){
+		.uid = r.uid, .flags = r.flags, .keywords = r.keywords,
+		.modseq = r.modseq != 0 ? r.modseq : v->h.seq, .internaldate_s = r.internaldate_s,
+		.size_octets = r.size_octets, .record_octets = r.record_octets,
+		.seg = v->pos.seg, .off = v->pos.off }, e);
+}
+
+static enum err_kind see_copy(struct mailbox *mb, const struct journal_view *v, bool own, struct err *e)
+{
+	struct rec_copy c;
+	struct str entries;
+	enum err_kind k = ERR_OK;
+
+	(void)own;
+	if (!rec_get_copy(v->payload, &c, &entries))
+		return ERR_OK;
+	for (uint32_t i = 0; i < c.n && k == ERR_OK; i++) {
+		struct copy_entry x = copy_entry_at(entries, i);
+
+		k = see_new(mb, &(struct message){
+			.uid = c.first_uid + i, .flags = x.flags, .keywords = x.keywords,
+			.modseq = v->h.seq, .internaldate_s = x.internaldate_s,
+			.size_octets = x.size_octets, .record_octets = x.record_octets,
+			.seg = x.seg, .off = x.off }, e);
+	}
+	return k;
+}
+
+static enum err_kind see_flags(struct mailbox *mb, const struct journal_view *v, bool own, struct err *e)
+{
+	struct rec_flags f;
+	struct ranges r;
+
+	(void)e;
+	if (!rec_get_flags(v->payload, &f, &r))
+		return ERR_OK;
+	mb->n_unseen = (uint32_t)((int64_t)mb->n_unseen + f.unseen_delta);
+	for (size_t i = 0; mb->loaded && i < r.n; i++) {
+		struct uid_range u = range_at(r, i);
+
+		for (size_t ix = mailbox_lower_bound(mb, u.lo); ix < mb->n && mb->m[ix].uid <= u.hi;
+		    ix++) {
+			struct message *m = &mb->m[ix];
+
+			m->flags = (m->flags & ~f.clear) | f.set;
+			m->keywords = (m->keywords & ~f.clear_keywords) | f.set_keywords;
+			m->modseq = v->h.seq;
+			m->dirty |= own ? MSG_DIRTY_OWN : MSG_DIRTY_OTHER;
+		}
+	}
+	return ERR_OK;
+}
+
+static enum err_kind see_expunge(struct mailbox *mb, const struct journal_view *v, bool own, struct err *e)
+{
+	struct rec_expunge x;
+	struct ranges r;
+
+	(void)own;
+	(void)e;
+	if (!rec_get_expunge(v->payload, &x, &r))
+		return ERR_OK;
+	mb->n_messages -= x.n_messages;
+	mb->n_unseen -= x.n_unseen;
+	for (size_t i = 0; mb->loaded && i < r.n; i++) {
+		struct uid_range u = range_at(r, i);
+
+		for (size_t ix = mailbox_lower_bound(mb, u.lo); ix < mb->n && mb->m[ix].uid <= u.hi;
+		    ix++) {
+			mb->n_gone += !mb->m[ix].gone;
+			mb->m[ix].gone = true;
+		}
+	}
+	return ERR_OK;
+}
+
+static enum err_kind see_keyword(struct mailbox *mb, const struct journal_view *v, bool own, struct err *e)
+{
+	struct rec_keyword kw;
+	struct str name;
+
+	(void)own;
+	(void)e;
+	if (!rec_get_keyword(v->payload, &kw, &name))
+		return ERR_OK;
+	mb->kw.octets[kw.bit] = (uint8_t)name.n;
+	memcpy(mb->kw.name[kw.bit], name.p, name.n);
+	if (kw.bit >= mb->kw.n)
+		mb->kw.n = kw.bit + 1;
+	return ERR_OK;
+}
+
+static enum err_kind see_mailbox(struct mailbox *mb, const struct journal_view *v, bool own, struct err *e)
+{
+	struct rec_mailbox m;
+	struct str name;
+
+	(void)own;
+	(void)e;
+	if (!rec_get_mailbox(v->payload, &m, &name) ||
+	    ((m.state & MAILBOX_EXISTS) && !(m.state & MAILBOX_NOSELECT)))
+		return ERR_OK;
+	mb->deleted = true;
+	mb->n_messages = mb->n_unseen = 0;
+	for (size_t ix = 0; ix < mb->n; ix++)
+		mb->m[ix].gone = true;
+	mb->n_gone = mb->n;
+	return ERR_OK;
+}
+
+static uint32_t mark_recent(struct mailbox *mb, size_t from)
+{
+	uint32_t marked = 0;
+
+	for (size_t ix = from; ix < mb->n; ix++) {
+		if (mb->m[ix].uid >= mb->recent_from && mb->m[ix].uid < mb->recent_to) {
+			mb->m[ix].flags |= MSG_RECENT;
+			marked++;
+		}
+	}
+	return marked;
+}
+
+static enum err_kind see_record(struct mailbox *mb, const struct journal_view *v, bool own, struct err *e)
+{
+	static enum err_kind (*const see[])(struct mailbox *, const struct journal_view *, bool,
+	    struct err *) = {
+		[REC_MAILBOX] = see_mailbox, [REC_MESSAGE] = see_message, [REC_COPY] = see_copy,
+		[REC_FLAGS] = see_flags, [REC_EXPUNGE] = see_expunge, [REC_KEYWORD] = see_keyword,
+	};
+
+	mb->seq = v->h.seq;
+	mb->pos = v->next;
+	if (v->h.type >= COUNTOF(see) || see[v->h.type] == NULL || rec_mailbox_id(v) != mb->id)
+		return ERR_OK;
+	if (v->h.type != REC_KEYWORD)
+		mb->modseq = v->h.seq;
+	return see[v->h.type](mb, v, own, e);
+}
+
+/* Positions that are counted by an expunge must be known before it is applied. */
+static bool needs_messages(const struct mailbox *mb, const struct journal_view *v)
+{
+	return !mb->loaded && rec_mailbox_id(v) == mb->id &&
+	    (v->h.type == REC_EXPUNGE || v->h.type == REC_FLAGS ||
+	    (v->h.type == REC_MAILBOX && mb->n_messages > 0));
+}
+
+/* Something new is \Recent to the one session that takes it first (RFC 3501 s.2.3.2). */
+static void take_recent(struct mailbox *mb)
+{
+	struct ctl_slot *slot;
+	size_t from = mailbox_lower_bound(mb, mb->recent_to);
+
+	if (mb->takes_recent && store_lock(mb->s, NULL) == ERR_OK) {
+		slot = ctl_find_id(mb->s, mb->id);
+		if (slot != NULL && slot->recent_uid < mb->uidnext) {
+			if (slot->recent_uid > mb->recent_to)
+				mb->recent_from = slot->recent_uid;
+			slot->recent_uid = mb->uidnext;
+			if (!mb->loaded)
+				mb->n_recent += mb->uidnext - mb->recent_to;
+			mb->recent_to = mb->uidnext;
+			mb->n_recent += mark_recent(mb, from);
+		}
+		store_unlock(mb->s);
+	}
+}
+
+enum err_kind view_advance(struct mailbox *mb, uint64_t upto, uint64_t own_from, uint64_t own_to,
+    struct err *e)
+{
+	struct journal_view v;
+	enum err_kind k = ERR_OK;
+
+	while (k == ERR_OK && mb->seq < upto) {
+		if ((k = journal_read(mb->s->journal, mb->pos, false, &v, e)) != ERR_OK)
+			break;
+		if (needs_messages(mb, &v))
+			return err_set(e, ERR_BUSY, 0, "messages must be loaded first");
+		if (v.h.seq <= mb->seq) {	/* damage: what cannot be read in order is not followed */
+			k = err_set(e, ERR_CORRUPT, 0, "journal is out of order");
+			break;
+		}
+		k = see_record(mb, &v, v.h.seq >= own_from && v.h.seq <= own_to, e);
+	}
+	return k;
+}
+
+enum err_kind mailbox_refresh(struct mailbox *mb, bool *out_changed, struct err *e)
+{
+	uint64_t upto = mb->s->ctl->durable_seq;
+	bool changed = upto > mb->seq;
+	enum err_kind k = ERR_OK;
+
+	if (changed && (k = view_advance(mb, upto, 0, 0, e)) == ERR_BUSY && !mb->loaded &&
+	    (k = mailbox_load(mb, e)) == ERR_OK)
+		k = view_advance(mb, upto, 0, 0, e);
+	if (k == ERR_OK && mb->uidnext != mb->recent_to)
+		take_recent(mb);
+	if (out_changed != NULL)
+		*out_changed = changed;
+	return k;
+}
+
+/* -- loading -- */
+
+/* The index is further on than the view: what it already took out comes back as gone, what it already added is
+ * dropped (following the journal adds it again); flags may be newer, and following repeats them. */
+static void forget_newer(struct mailbox *mb)
+{
+	while (mb->n > 0 && mb->m[mb->n - 1].uid >= mb->uidnext)
+		mb->n--;
+}
+
+static enum err_kind put_back(struct mailbox *mb, uint32_t uid, struct err *e)
+{
+	size_t ix = mailbox_lower_bound(mb, uid);
+
+	if (uid >= mb->uidnext || (ix < mb->n && mb->m[ix].uid == uid))
+		return ERR_OK;
+	if (!grow(mb, 1))
+		return no_memory(e);
+	memmove(&mb->m[ix + 1], &mb->m[ix], (mb->n - ix) * sizeof mb->m[0]);
+	mb->m[ix] = (struct message){ .uid = uid, .modseq = 1 };
+	mb->n++;
+	return ERR_OK;
+}
+
+static enum err_kind put_back_expunged(struct mailbox *mb, uint64_t upto, struct err *e)
+{
+	struct journal_pos at = mb->pos;
+	uint64_t seq = mb->seq;
+	enum err_kind k = ERR_OK;
+
+	while (k == ERR_OK && seq < upto) {
+		struct journal_view v;
+		struct rec_expunge x;
+		struct ranges r;
+
+		if ((k = journal_read(mb->s->journal, at, false, &v, e)) != ERR_OK)
+			break;
+		at = v.next;
+		seq = v.h.seq;
+		if (v.h.type != REC_EXPUNGE || rec_mailbox_id(&v) != mb->id ||
+		    !rec_get_expunge(v.payload, &x, &r))
+			continue;
+		for (size_t i = 0; i < r.n && k == ERR_OK; i++) {
+			struct uid_range u = range_at(r, i);
+
+			for (uint64_t uid = u.lo; uid <= u.hi && k == ERR_OK; uid++)
+				k = put_back(mb, (uint32_t)uid, e);
+		}
+	}
+	return k;
+}
+
+static enum err_kind load_locked(struct mailbox *mb, uint64_t *out_upto, struct err *e)
+{
+	enum err_kind k = index_enter(mb->s, e);
+
+	if (k != ERR_OK)
+		return k;
+	*out_upto = mb->s->ctl->tail.next_seq - 1;
+	free(mb->m);
+	mb->m = NULL;
+	mb->n = mb->cap = 0;
+	k = index_load(mb->s, mb->id, &mb->m, &mb->n, &mb->cap, &mb->kw, e);
+	if (k == ERR_CORRUPT && (k = index_drop(mb->s, e)) == ERR_OK &&
+	    (k = index_enter(mb->s, e)) == ERR_OK)
+		k = index_load(mb->s, mb->id, &mb->m, &mb->n, &mb->cap, &mb->kw, e);
+	index_leave(mb->s);
+	return k;
+}
+
+enum err_kind mailbox_load(struct mailbox *mb, struct err *e)
+{
+	uint64_t upto = 0;
+	enum err_kind k;
+
+	if (mb->loaded)
+		return ERR_OK;
+	if ((k = store_lock(mb->s, e)) != ERR_OK)
+		return k;
+	k = load_locked(mb, &upto, e);
+	store_unlock(mb->s);
+	if (k != ERR_OK)
+		return err_note(e, "load mailbox");
+	forget_newer(mb);
+	if (upto > mb->seq && (k = put_back_expunged(mb, upto, e)) != ERR_OK)
+		return err_note(e, "load mailbox");
+	mb->loaded = true;
+	mb->kw_known = true;
+	mb->n_gone = 0;
+	mb->n_recent = mark_recent(mb, 0);
+	return ERR_OK;
+}
+
+/* -- gone messages -- */
+
+bool mailbox_has_gone(const struct mailbox *mb)
+{
+	return mb->n_gone > 0;
+}
+
+void mailbox_expel(struct mailbox *mb, void (*told)(void *ctx, uint32_t msgno, uint32_t uid), void *ctx)
+{
+	size_t kept = 0;
+
+	if (mb->n_gone == 0)
+		return;
+	for (size_t ix = 0; ix < mb->n; ix++) {
+		if (!mb->m[ix].gone) {
+			mb->m[kept++] = mb->m[ix];
+			continue;
+		}
+		if (mb->m[ix].flags & MSG_RECENT)
+			mb->n_recent--;
+		if (told != NULL)
+			told(ctx, (uint32_t)kept + 1, mb->m[ix].uid);
+	}
+	mb->n = kept;
+	mb->n_gone = 0;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: ISC */
+/* Reading one message: everything is a view of a mapped file, checked against its checksum first, so damage is an error
+ * and never wrong octets. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "crc32c.h"
+#include "mailbox_int.h"
+
+static enum err_kind unreadable(const struct message *m, struct err *e)
+{
+	if (m->gone)
+		return err_set(e, ERR_NOENT, 0, "message is gone");
+	return err_set(e, ERR_CORRUPT, 0, "message record at %u:%u is damaged", m->seg, m->off);
+}
+
+static enum err_kind read_record(struct mailbox *mb, const struct message *m, bool verify,
+    struct journal_view *v, struct rec_message *r, struct message_text *t, struct err *e)
+{
+	struct journal_pos pos = { m->seg, m->off };
+	enum err_kind k;
+
+	if (m->seg == 0)
+		return unreadable(m, e);
+	k = journal_read(mb->s->journal, pos, verify, v, e);
+	if (k == ERR_NOENT || k == ERR_CORRUPT)
+		return unreadable(m, e);
+	if (k != ERR_OK)
+		return k;
+	if (v->h.type != REC_MESSAGE ||
+	    !rec_get_message(v->payload, r, &t->record, &t->prefix, &t->body) ||
+	    r->size_octets != m->size_octets)
+		return unreadable(m, e);
+	return ERR_OK;
+}
+
+enum err_kind message_record(struct mailbox *mb, const struct message *m, struct str *out, struct err *e)
+{
+	struct journal_view v;
+	struct rec_message r;
+	struct message_text t;
+	enum err_kind k = read_record(mb, m, false, &v, &r, &t, e);
+
+	if (k != ERR_OK)
+		return k;
+	if (crc32c(0, t.record.p, t.record.n) != r.record_crc)
+		return unreadable(m, e);
+	*out = t.record;
+	return ERR_OK;
+}
+
+static enum err_kind open_large(struct store *s, const struct rec_message *r, struct message_text *t,
+    struct err *e)
+{
+	char name[40];
+	struct stat st;
+	void *p;
+
+	large_name(name, r->large_id);
+	t->large_fd = openat(s->dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (t->large_fd < 0)
+		return errno == ENOENT ? err_set(e, ERR_CORRUPT, 0, "%s is missing", name) :
+		    err_sys(e, errno, "open %s", name);
+	if (fstat(t->large_fd, &st) < 0 || st.st_size != (off_t)r->body_octets)
+		return err_set(e, ERR_CORRUPT, 0, "%s has the wrong size", name);
+	p = mmap(NULL, r->body_octets, PROT_READ, MAP_SHARED, t->large_fd, 0);
+	if (p == MAP_FAILED)
+		return err_sys(e, errno, "map %s", name);
+	t->map = p;
+	t->map_octets = r->body_octets;
+	t->body = str_n(p, r->body_octets);
+	if (s->verified_large != r->large_id && crc32c(0, p, r->body_octets) != r->body_crc)
+		return err_set(e, ERR_CORRUPT, 0, "%s is damaged", name);
+	s->verified_large = r->large_id;
+	return ERR_OK;
+}
+
+enum err_kind message_open(struct mailbox *mb, const struct message *m, struct message_text *out,
+    struct err *e)
+{
+	struct message_text t = { .large_fd = -1, .seg_fd = -1 };
+	struct journal_view v;
+	struct rec_message r;
+	enum err_kind k = read_record(mb, m, true, &v, &r, &t, e);
+
+	if (k == ERR_OK)
+		k = journal_fd(mb->s->journal, m->seg, &t.seg_fd, e);
+	if (k == ERR_OK) {
+		t.prefix_off = m->off + sizeof v.h + (uint64_t)(t.prefix.p - v.payload.p);
+		t.body_off = t.prefix_off + t.prefix.n;
+		if (r.large_id != 0)
+			k = open_large(mb->s, &r, &t, e);
+	}
+	if (k != ERR_OK) {
+		message_close(&t);
+		return k;
+	}
+	*out = t;
+	return ERR_OK;
+}
+
+void message_close(struct message_text *t)
+{
+	if (t->map != NULL)
+		munmap(t->map, t->map_octets);
+	if (t->large_fd >= 0)
+		close(t->large_fd);
+	t->map = NULL;
+	t->large_fd = -1;
+}
+
+size_t message_spans(const struct message_text *t, uint64_t from, uint64_t len, struct text_span out[2])
+{
+	uint64_t all = (uint64_t)t->prefix.n + t->body.n;
+	size_t n = 0;
+
+	if (from >= all)
+		return 0;
+	if (len > all - from)
+		len = all - from;
+	if (t->large_fd < 0 && len > 0) {	/* prefix and body lie together */
+		out[n++] = (struct text_span){ t->seg_fd, t->prefix_off + from, len };
+		return n;
+	}
+	if (from < t->prefix.n) {
+		uint64_t part = t->prefix.n - from < len ? t->prefix.n - from : len;
+
+		out[n++] = (struct text_span){ t->seg_fd, t->prefix_off + from, part };
+		from += part;
+		len -= part;
+	}
+	if (len > 0)
+		out[n++] = (struct text_span){ t->large_fd, from - t->prefix.n, len };
+	return n;
+}

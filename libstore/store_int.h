@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: ISC */
+/* What the files of libstore share. Invariants of a store, held whenever nobody holds the kernel lock and no inside
+ * mark is set:
+ *
+ *  I1  Every UID in a mailbox is below its uidnext, and uidnext never falls; a mailbox id and a UIDVALIDITY are never
+ *      given twice.
+ *  I2  ctl's slots are what the last segment's snapshot and the records behind it say.
+ *  I3  Records up to ctl.durable_seq are on the disk, and nothing past it has been shown to anyone or acknowledged.
+ *  I4  The index, if it is there, is what the records up to its own position say, and that position is durable.
+ *  I5  inside_journal is set exactly while a process changes ctl or the journal; inside_engine exactly while one is
+ *      in the engine. A mark found by the next owner of the lock means that its setter died: the control file is then
+ *      read from the journal again, the engine recovered.
+ *  I6  A large body named by a record was synced before the record was written.
+ *
+ * Locks: `lock` (exclusive, short; journal, ctl and index), `sync` (one process syncs for all that wait),
+ * `maildrop` (POP3). Nobody who holds `sync` takes `lock`, and nobody who holds `lock` waits for `sync`. */
+#ifndef STORE_INT_H
+#define STORE_INT_H
+
+#include <stdatomic.h>
+
+#include "engine.h"
+#include "journal.h"
+#include "mailbox.h"
+#include "store.h"
+
+enum {
+	CTL_VERSION = 1,
+	CTL_HEAD_OCTETS = 1024,
+	CTL_SLOTS_FIRST = 8,
+	LOCK_WAIT_MS = 10000,
+	RECENT_NONE = 0,
+};
+
+#define CTL_MAGIC "PENNYCTL"
+
+/* The mapped control file: shared memory that outlives processes but is not trusted after a reboot. */
+struct ctl_head {
+	char magic[8];
+	uint32_t version;
+	uint32_t cap_slots;		/* room in the file; it only grows; whoever sees more than it mapped maps anew */
+	char boot_id[40];
+	uint64_t store_id;
+	_Atomic uint32_t inside_journal;
+	_Atomic uint32_t inside_engine;
+	_Atomic uint32_t generation;	/* of the engine: changes when somebody recovered or replaced it */
+	_Atomic uint32_t broken;	/* a sync failed: what is not durable must be cut off */
+	struct journal_tail tail;
+	_Atomic uint64_t appended_seq;	/* of the last record that is wholly written */
+	_Atomic uint64_t durable_seq;
+	_Atomic uint32_t n_watchers;	/* may be too high after a death, never too low */
+	uint32_t n_slots;
+	uint32_t next_mailbox_id;
+	uint32_t last_uidvalidity;
+};
+
+struct ctl_slot {
+	uint32_t id, state;		/* enum mailbox_state; state 0: free */
+	uint32_t uidvalidity, uidnext;
+	uint32_t n_messages, n_unseen;
+	uint32_t recent_uid;		/* UIDs from here on are \Recent for the next SELECT */
+	uint32_t n_keywords;
+	uint64_t modseq, octets;
+	uint32_t name_octets;
+	char name[STORE_NAME_MAX_OCTETS + 1];
+};
+
+_Static_assert(sizeof(struct ctl_head) <= CTL_HEAD_OCTETS, "control file head");
+
+struct store {
+	int dirfd;
+	struct store_env env;
+	int lock_fd, sync_fd, maildrop_fd;
+	unsigned lock_depth;
+	struct ctl_head *ctl;
+	size_t ctl_octets;
+	int ctl_fd;
+	struct journal *journal;
+	struct engine *engine;		/* NULL until the index is needed */
+	uint32_t engine_generation;
+	int engine_users_fd;		/* shared lock while this process has the engine open */
+	int watch_fd;			/* inotify, -1 */
+	int wake_fd;			/* touched to wake watchers */
+	uint64_t later_seq;		/* appended with sync_later, not yet synced */
+	uint64_t verified_large;	/* id of the large body whose checksum was checked last */
+	struct mailbox *mailboxes;	/* open ones, for the check at close */
+};
+
+static inline struct ctl_slot *ctl_slots(const struct store *s)
+{
+	return (struct ctl_slot *)((char *)s->ctl + CTL_HEAD_OCTETS);
+}
+
+/* -- lock.c -- */
+/* Takes the kernel lock (waits up to LOCK_WAIT_MS) and makes sure that ctl can be believed: recovers it when a mark is
+ * set, the boot is another one, a sync failed. Not recursive. Errors: ERR_BUSY, and those of recovery. */
+enum err_kind store_lock(struct store *s, struct err *e) CHECKED;
+void store_unlock(struct store *s);
+/* flock with a deadline. Errors: ERR_BUSY. */
+enum err_kind lock_wait(int fd, uint64_t ms, struct err *e) CHECKED;
+
+/* -- ctl.c -- */
+/* Opens or makes the control file and maps it. */
+enum err_kind ctl_open(struct store *s, struct err *e) CHECKED;
+void ctl_close(struct store *s);
+/* Maps anew when the file has grown. Under the lock. */
+enum err_kind ctl_remap(struct store *s, struct err *e) CHECKED;
+/* True when what is mapped may be believed without recovery. */
+bool ctl_is_sound(const struct store *s);
+/* Reads ctl from the journal (or lays out a new store). Under the lock. */
+enum err_kind ctl_recover(struct store *s, struct err *e) CHECKED;
+struct ctl_slot *ctl_find_id(const struct store *s, uint32_t id);
+struct ctl_slot *ctl_find_name(const struct store *s, struct str name);	/* INBOX in any case */
+/* A free slot (state still 0), growing the file when needed. Errors: ERR_LIMIT, ERR_NOSPC. Moves slots: fetch pointers
+ * again afterwards. */
+enum err_kind ctl_new_slot(struct store *s, struct ctl_slot **out, struct err *e) CHECKED;
+/* Applies one record to the slots. Under the lock, inside mark set. */
+enum err_kind ctl_apply(struct store *s, const struct journal_view *v, struct err *e) CHECKED;
+/* The payload of a REC_SNAPSHOT for the slots as they are. */
+bool ctl_snapshot(const struct store *s, struct buf *out);
+
+/* -- commit.c -- */
+/* Appends a group under the lock (rolling the segment when it is time) and applies it to ctl. out_pos[n] may be NULL.
+ * out_seq: of the last record. Not yet durable: call store_make_durable after store_unlock. */
+enum err_kind store_append(struct store *s, const struct journal_rec *r, size_t n,
+    struct journal_pos *out_pos, uint64_t *out_seq, struct err *e) CHECKED;
+/* Returns when everything up to seq is durable (one process syncs for all that wait), and wakes watchers. Not under the
+ * lock. Errors: a failed sync: the operation must be reported as failed. */
+enum err_kind store_make_durable(struct store *s, uint64_t seq, struct err *e) CHECKED;
+/* The same with the lock held. */
+enum err_kind store_make_durable_locked(struct store *s, struct err *e) CHECKED;
+
+/* -- index.c -- */
+/* Enters the engine with the index rolled forward to the tail (which it makes durable first). Under the lock. After
+ * ERR_OK call index_leave. */
+enum err_kind index_enter(struct store *s, struct err *e) CHECKED;
+void index_leave(struct store *s);
+/* Throws the index away; the next index_enter makes a new one from the whole journal. Under the lock. */
+enum err_kind index_drop(struct store *s, struct err *e) CHECKED;
+/* Between enter and leave: reads a mailbox's messages and keyword names. msgs is malloc'ed, the caller's. */
+struct index_keywords {
+	size_t n;
+	uint8_t octets[STORE_KEYWORDS_MAX];
+	char name[STORE_KEYWORDS_MAX][STORE_KEYWORD_MAX_OCTETS];
+};
+enum err_kind index_load(struct store *s, uint32_t mailbox, struct message **out_msgs, size_t *out_n,
+    size_t *out_cap, struct index_keywords *kw, struct err *e) CHECKED;
+/* Is uid in the view's set? Between enter and leave. */
+enum err_kind index_view_has(struct store *s, uint32_t mailbox, struct str view, const uint32_t *uids,
+    size_t n, bool *out, struct err *e) CHECKED;
+void index_close(struct store *s);
+/* Compares the index, the counters and the messages' checksums (store_check). Under the lock; in check.c. */
+enum err_kind index_check(struct store *s, void (*report)(void *, const char *), void *ctx, uint64_t *n_bad,
+    struct err *e) CHECKED;
+
+/* -- records.c: payloads, bounds-checked -- */
+struct ranges {
+	const struct uid_range *v;	/* may be unaligned: read with range_at */
+	size_t n;
+};
+static inline struct uid_range range_at(struct ranges r, size_t i)
+{
+	struct uid_range u;
+
+	__builtin_memcpy(&u, (const char *)r.v + i * sizeof u, sizeof u);
+	return u;
+}
+/* All: ERR_CORRUPT when the payload is shorter than it says. */
+bool rec_get_mailbox(struct str payload, struct rec_mailbox *out, struct str *name);
+bool rec_get_message(struct str payload, struct rec_message *out, struct str *record, struct str *prefix,
+    struct str *body);
+bool rec_get_copy(struct str payload, struct rec_copy *out, struct str *entries);
+struct copy_entry copy_entry_at(struct str entries, size_t i);
+bool rec_get_flags(struct str payload, struct rec_flags *out, struct ranges *r);
+bool rec_get_expunge(struct str payload, struct rec_expunge *out, struct ranges *r);
+bool rec_get_keyword(struct str payload, struct rec_keyword *out, struct str *name);
+bool rec_get_view(struct str payload, struct rec_view *out, struct str *name, struct ranges *r);
+/* Ascending UIDs as ranges into out (le32 pairs); *out_n ranges. */
+bool ranges_put(struct buf *out, const uint32_t *uids, size_t n, uint32_t *out_n);
+/* The mailbox a record is about, 0 for none. */
+uint32_t rec_mailbox_id(const struct journal_view *v);
+
+/* -- names.c -- */
+/* Checks a mailbox name and gives its canonical form (INBOX upper-case, no trailing separator) as a view or a static
+ * string. Errors: ERR_SYNTAX. */
+enum err_kind name_canonical(struct str name, struct str *out, struct err *e) CHECKED;
+
+/* -- large.c -- */
+void large_name(char name[40], uint64_t id);
+#endif
