@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* AUTH (RFC 4954) on the submission listeners. authd decides and makes a refusal slow; here is only the
- * framing. A process that a user logged into ends with the session (session.c). */
+ * framing. A process that a user logged into ends with the session. */
 #include "../libbase/log.h"
 #include "../libserve/sasl.h"
 #include "session.h"
@@ -38,6 +38,7 @@ static void login(struct smtp *s, const struct sasl *sasl)
 		return;
 	}
 	memcpy(s->user, g.user, sizeof s->user);
+	serve_session_is_last();
 	log_event(LOG_LEVEL_INFO, "smtp.login", KV_Z("user", s->user), KV_Z("ip", q.peer_ip),
 	    KV_Z("method", q.mechanism), KV_Z("tls", conn_tls_info(s->c)));
 	smtp_reply(s, 235, "2.7.0", "Authentication succeeded");

@@ -201,6 +201,7 @@ static void ask_deliver(struct smtp *s, struct str rcpt)
 	}
 	if (r.code < 300) {
 		s->t.rcpts[s->t.n_rcpts++] = rcpt;
+		serve_session_keep();
 	} else {
 		log_event(LOG_LEVEL_INFO, "smtp.rcpt.refused", KV_Z("ip", conn_peer_ip(s->c)),
 		    KV_S("from", s->t.mail.sender), KV_S("to", rcpt), KV_U("code", r.code),

@@ -185,8 +185,6 @@ void smtp_session(struct serve_session *serve)
 	    KV_U("messages", s.n_messages), KV_U("errors", s.n_errors));
 	lmtp_abandon(s.deliver);
 	lmtp_close(&s.deliver);
-	if (s.user[0] != '\0')
-		serve_session_is_last();
 	arena_free(&s.cmd);
 	arena_free(&s.txn);
 }

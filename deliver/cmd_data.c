@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: ISC */
+/* DATA: a message into a struct body, filed, answered once for each recipient (RFC 2033 s.4.2). Invariants:
+ * only CRLF "." CRLF ends it; whatever goes wrong, the message is read to its end and every recipient gets an
+ * answer, or the connection ends and nothing was filed. */
+#include <stdio.h>
+
+#include "../libbase/clock.h"
+#include "../libbase/log.h"
+#include "../libmail/date.h"
+#include "../libmail/dotstuff.h"
+#include "../libmail/header.h"
+#include "session.h"
+
+enum {
+	TRACE_MAX_OCTETS = 2048,
+	SWALLOW_MAX_MS = 600000,	/* an oversized message is read to its end for so long */
+};
+
+struct intake {
+	struct dot_dec dots;
+	struct body *body;
+	struct open_store *spill;
+	enum err_kind failed;		/* ERR_OK, or the answer to every recipient */
+	uint64_t start_us;
+};
+
+/* The first target whose store can be had takes a large body's file. */
+static enum err_kind find_spill(struct lmtp *l, struct open_store **out, struct err *e)
+{
+	enum err_kind r = ERR_TEMP;
+
+	for (size_t i = 0; i < l->env.n_targets; i++) {
+		r = stores_get(l->conf->stores, l->env.targets[i].user, out, e);
+		if (r == ERR_OK)
+			return ERR_OK;
+		l->env.targets[i].result = r;
+	}
+	return r;
+}
+
+static void intake_fail(struct lmtp *l, struct intake *in, enum err_kind kind, const struct err *e)
+{
+	if (in->failed == ERR_OK)
+		log_event(LOG_LEVEL_ERR, "deliver.message.failed", KV_S("from", l->sender),
+		    KV_ERR(e));
+	in->failed = kind;
+}
+
+static void take(struct lmtp *l, struct intake *in, struct str octets)
+{
+	struct err e;
+	enum err_kind r;
+
+	if (in->failed != ERR_OK)
+		return;
+	r = body_add(in->body, octets, &e);
+	if (r != ERR_OK)
+		intake_fail(l, in, r, &e);
+}
+
+/* Reads to the end of the message; false when the client went away or is too slow. */
+static bool receive(struct lmtp *l, struct intake *in, struct err *e)
+{
+	uint64_t start_ms = clock_mono_ms();
+
+	conn_deadline(l->c, l->conf->data_timeout_ms);
+	while (!in->dots.done) {
+		struct str chunk, spans[DOT_SPANS_MAX];
+		size_t n, used;
+
+		if (conn_peek(l->c, &chunk, e) != ERR_OK)
+			return false;
+		used = dot_dec_feed(&in->dots, chunk, spans, &n);
+		for (size_t i = 0; i < n; i++)
+			take(l, in, spans[i]);
+		conn_consume(l->c, used);
+		if (in->failed != ERR_OK && clock_mono_ms() - start_ms > SWALLOW_MAX_MS) {
+			err_set(e, ERR_TIMEOUT, 0, "a refused message has no end");
+			return false;
+		}
+	}
+	return true;
+}
+
+static uint64_t count_received(struct str message)
+{
+	struct header_field f;
+	struct header_iter it;
+	uint64_t n = 0;
+
+	header_iter_init(&it, message);
+	while (header_next(&it, &f))
+		n += str_eq_nocase(f.name, STR("Received"));
+	return n;
+}
+
+static void check(struct lmtp *l, struct intake *in)
+{
+	struct err e;
+	enum err_kind r;
+
+	if ((in->dots.faults & (DOT_BARE_CR | DOT_BARE_LF | DOT_NUL)) != 0) {
+		err_set(&e, ERR_SYNTAX, 0, "bare CR, bare LF or NUL at octet %llu",
+		    (unsigned long long)in->dots.first_fault_at);
+		intake_fail(l, in, ERR_SYNTAX, &e);
+	}
+	if (in->failed != ERR_OK)
+		return;
+	r = body_seal(in->body, &e);
+	if (r != ERR_OK) {
+		intake_fail(l, in, r, &e);
+	} else if (count_received(body_view(in->body)) > LMTP_RECEIVED_MAX) {
+		err_set(&e, ERR_EXISTS, 0, "more than %d Received fields", LMTP_RECEIVED_MAX);
+		intake_fail(l, in, ERR_EXISTS, &e);
+	}
+}
+
+static void put_received(struct lmtp *l, struct buf *out)
+{
+	char date[DATE_TEXT_MAX_OCTETS];
+
+	date_format_mail((struct mail_date){ clock_real_s(), 0 }, date);
+	buf_printf(out, "Received: from %s (%s%s%s)\r\n\tby %s (Pennypost) with LMTP id %s.%llu;\r\n\t%s\r\n",
+	    l->helo, strcmp(conn_peer_ip(l->c), "local") == 0 ? "" : "[", conn_peer_ip(l->c),
+	    strcmp(conn_peer_ip(l->c), "local") == 0 ? "" : "]", l->set->hostname, l->serve->sid,
+	    (unsigned long long)l->n_messages, date);
+}
+
+static void file(struct lmtp *l, struct intake *in)
+{
+	struct buf trace = BUF_INIT(TRACE_MAX_OCTETS);
+
+	check(l, in);
+	if (in->failed == ERR_OK) {
+		if (l->serve->listener->role == LMTP_ROLE_LMTP)
+			put_received(l, &trace);
+		lmtp_file(l, in->body, buf_str(&trace));
+	}
+	for (size_t i = 0; i < l->env.n_rcpts; i++)
+		lmtp_reply_message(l, in->failed != ERR_OK ? in->failed :
+		    envelope_result(&l->env, i));
+	buf_free(&trace);
+}
+
+void cmd_data(struct lmtp *l, struct str arg)
+{
+	struct intake in = { .failed = ERR_OK };
+	enum err_kind r;
+	struct err e;
+
+	(void)arg;
+	if (!l->open) {
+		lmtp_reply(l, 503, "5.5.1", "Say MAIL first");
+		return;
+	}
+	if (l->env.n_rcpts == 0) {
+		lmtp_reply(l, 503, "5.5.1", "No valid recipients");	/* RFC 2033 s.4.2 */
+		return;
+	}
+	r = find_spill(l, &in.spill, &e);
+	if (r != ERR_OK) {
+		log_event(LOG_LEVEL_ERR, "deliver.store.failed", KV_ERR(&e));
+		lmtp_reply(l, 451, "4.3.0", "No mailbox can be opened, try again later");
+		return;
+	}
+	in.spill->n_pins++;
+	in.body = body_new(in.spill->store, l->conf->message_size_limit);
+	dot_dec_init(&in.dots, 0);
+	l->n_messages++;
+	lmtp_reply(l, 354, NULL, "Send the message, end with a line that is a dot");
+	if (conn_flush(l->c, &e) == ERR_OK && receive(l, &in, &e)) {
+		file(l, &in);
+	} else {
+		log_event(LOG_LEVEL_INFO, "deliver.data.lost", KV_S("from", l->sender), KV_ERR(&e));
+		l->over = true;
+	}
+	body_free(&in.body);
+	in.spill->n_pins--;
+	lmtp_txn_reset(l);
+}
