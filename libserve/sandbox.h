@@ -21,6 +21,12 @@ struct sandbox_plan {
 	uint64_t memory_max_bytes;	/* RLIMIT_AS; 0: none (sanitizers) */
 };
 
+/* Once, in the parent: compiles the filters that sandbox_enter and sandbox_login put in force, makes root_dir
+ * when it is missing, and as an ordinary user tries to enter a user namespace of its own, in which children
+ * can have a chroot like root's. *out_missing is the mask of SANDBOX_* that children will not have.
+ * Errors: as root: no filters, no root_dir. */
+enum err_kind sandbox_prepare(const struct sandbox_plan *p, unsigned *out_missing, struct err *e) CHECKED;
+
 /* Before the first connection. After it a process may open nothing in the file system (with SERVE_STORES:
  * only what is beneath descriptors it is handed), may connect to Unix sockets, may make no other socket, may
  * not exec, fork, ptrace, signal others or change its identity. *out_done: SANDBOX_* in force.

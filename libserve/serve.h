@@ -55,6 +55,7 @@ struct serve_session {
 	const struct settings *set;	/* shared settings */
 	const void *conf;		/* the daemon's own struct, filled from its table */
 	const char *sid;		/* session id, 11 letters and digits */
+	struct tls_ctx *tls;		/* for conn_start_tls; NULL: no TLS is offered */
 };
 
 struct service {
@@ -81,6 +82,15 @@ struct service {
 
 /* Never returns control to anything but main; returns the exit status (sysexits.h). */
 int serve(const struct service *svc, int argc, char **argv);
+
+/* This session has earned its place (it logged in, or a recipient was accepted): it is not ended in favour of
+ * a newcomer when the service is full. Others may be, after SERVE_EVICT_AGE_MS. */
+void serve_session_keep(void);
+enum { SERVE_EVICT_AGE_MS = 3000 };
+
+/* This process serves nobody after the present session (it logged a user in); also keeps it. sandbox_login
+ * implies it, a daemon without stores calls it itself. */
+void serve_session_is_last(void);
 
 /* True when this process was asked to end (SIGTERM): a session says its farewell at the next chance. */
 bool serve_draining(void);

@@ -77,6 +77,24 @@ const char *const settings_sections[] = {
 	"pennypost", "authd", "smtpd", "deliver", "pop3d", "imapd", "relay", NULL
 };
 
+static const struct { const char *program, *words; } listen_defaults[] = {
+	{ "smtpd", "smtp:*:25 submission:*:587 submissions:*:465" },
+	{ "pop3d", "pop3:*:110 pop3s:*:995" },
+	{ "imapd", "imap:*:143 imaps:*:993" },
+	{ "deliver", "lmtp:lmtp.sock" },
+};
+
+struct conf_key settings_listen_key(const char *program, size_t at)
+{
+	struct conf_key key = { .section = program, .name = "listen", .type = CONF_LIST, .def = "",
+		.at = at, .help = "where the supervisor listens for this service" };
+
+	for (size_t i = 0; i < COUNTOF(listen_defaults); i++)
+		if (strcmp(program, listen_defaults[i].program) == 0)
+			key.def = listen_defaults[i].words;
+	return key;
+}
+
 /* The host does not change its name under us; no look-up, as DNS may be slow or lie. */
 static char *host_name(void)
 {

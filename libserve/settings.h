@@ -50,18 +50,10 @@ extern const char *const settings_sections[];
 enum err_kind settings_get(struct conf *c, const char *program, struct settings *out, struct err *e)
     CHECKED;
 
-/* The row that every daemon's own table begins with, so that `listen` in its section is known; the supervisor
- * alone acts on it. program: the section's name; def: words like "imap:*:143 imaps:*:993 lmtp:lmtp.sock"
- * (name:address:port, or name:path, relative to run_dir). member: a struct conf_list. */
-#define SERVE_LISTEN_KEY(program, default_words, type, member) \
-	{ .section = (program), .name = "listen", .type = CONF_LIST, .def = (default_words), \
-	  .at = offsetof(type, member), .help = "where the supervisor listens" }
-/* The defaults, in one place as the supervisor and the daemons must agree. */
-#define SERVE_LISTEN_SMTPD "smtp:*:25 submission:*:587 submissions:*:465"
-#define SERVE_LISTEN_POP3D "pop3:*:110 pop3s:*:995"
-#define SERVE_LISTEN_IMAPD "imap:*:143 imaps:*:993"
-#define SERVE_LISTEN_DELIVER "lmtp:lmtp.sock"
-#define SERVE_LISTEN_AUTHD ""
+/* The row for `listen` in a program's section, with that program's default ("imap:*:143 imaps:*:993"; words
+ * name:address:port or name:path, relative to run_dir). The supervisor acts on it; in the daemons serve()
+ * adds it to their tables, so that it is a known key. at: offset of a struct conf_list. */
+struct conf_key settings_listen_key(const char *program, size_t at);
 
 /* Is this name one of the site's domains (domain, domains, hostname, or "localhost")? Case is ignored. */
 bool settings_domain_is_local(const struct settings *s, struct str domain);

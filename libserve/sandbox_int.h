@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: ISC */
+/* The two kernel mechanisms behind sandbox.h. */
+#ifndef SANDBOX_INT_H
+#define SANDBOX_INT_H
+
+#include "../libbase/err.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SANDBOX_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
+#define SANDBOX_SANITIZED 1
+#endif
+#endif
+#ifndef SANDBOX_SANITIZED
+#define SANDBOX_SANITIZED 0	/* sanitizers map terabytes and call what no session calls */
+#endif
+
+enum filter_phase { FILTER_ENTER, FILTER_LOGIN };
+
+/* Compiles both filters for these SERVE_* rights. ERR_NOENT: built without libseccomp. */
+enum err_kind filter_compile(unsigned rights, struct err *e) CHECKED;
+/* Puts one in force; needs no new privileges. */
+enum err_kind filter_apply(enum filter_phase phase, struct err *e) CHECKED;
+
+/* 0: the kernel has no Landlock. */
+int landlock_abi(void);
+/* Confines file access to what is beneath dir_fd (-1: to nothing; LANDLOCK_FILES_FREE: not at all), and
+ * forbids TCP, abstract Unix sockets and signals to others where the ABI can. */
+enum { LANDLOCK_NO_FILES = -1, LANDLOCK_FILES_FREE = -2 };
+enum err_kind landlock_confine(int dir_fd, struct err *e) CHECKED;
+
+#endif
