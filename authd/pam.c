@@ -17,8 +17,8 @@
 #include "../libbase/buf.h"
 #include "../libbase/clock.h"
 #include "../libserve/digest.h"
+#include "../libserve/username.h"
 #include "account.h"
-#include "names.h"
 #include "pam.h"
 
 enum {
@@ -206,8 +206,8 @@ static void child_ask(const struct pam_question *q, struct pam_answer *a)
 		code = set_items(h, q);
 	if (code == PAM_SUCCESS)
 		code = pam_authenticate(h, flags);
-	if (code == PAM_SUCCESS)
-		code = pam_acct_mgmt(h, flags);
+	if (code == PAM_SUCCESS && (code = pam_acct_mgmt(h, flags)) == PAM_AUTH_ERR)
+		code = PAM_PERM_DENIED;		/* pam_deny's word; the password was right */
 	a->code = code;
 	a->reason = reason_of(code);
 	if (code == PAM_SUCCESS)
