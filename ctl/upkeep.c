@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: ISC */
+/* penny rebuild and penny check, for one user or for all. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ctl.h"
+
+static int rebuild(struct store *s, void *arg)
+{
+	const char *user = arg;
+	struct store_rebuild_result r;
+	struct err e;
+
+	if (store_rebuild(s, &r, &e) != ERR_OK)
+		return ctl_err(&e);
+	printf("%s\trecords=%" PRIu64 "\tmailboxes=%" PRIu64 "\tmessages=%" PRIu64 "\tdamaged=%" PRIu64
+	    "\n", user, r.n_records, r.n_mailboxes, r.n_messages, r.n_damaged);
+	return r.n_damaged == 0 ? 0 : EX_DATAERR;
+}
+
+static void report(void *ctx, const char *finding)
+{
+	printf("%s\t%s\n", (const char *)ctx, finding);
+}
+
+static int check(struct store *s, void *arg)
+{
+	uint64_t n_bad = 0;
+	struct err e;
+
+	if (store_check(s, report, arg, &n_bad, &e) != ERR_OK)
+		return ctl_err(&e);
+	printf("%s\tfindings=%" PRIu64 "\n", (char *)arg, n_bad);
+	return n_bad == 0 ? 0 : EX_DATAERR;
+}
+
+static int rebuild_user(struct ctl *c, const char *user)
+{
+	return ctl_in_store(c, user, false, rebuild, (void *)(uintptr_t)user);
+}
+
+static int check_user(struct ctl *c, const char *user)
+{
+	return ctl_in_store(c, user, false, check, (void *)(uintptr_t)user);
+}
+
+int cmd_rebuild(struct ctl *c, int argc, char **argv)
+{
+	(void)argc;
+	if (strcmp(argv[0], "--all") == 0)
+		return ctl_each_user(c, rebuild_user);
+	return rebuild_user(c, argv[0]);
+}
+
+int cmd_check(struct ctl *c, int argc, char **argv)
+{
+	(void)argc;
+	if (strcmp(argv[0], "--all") == 0)
+		return ctl_each_user(c, check_user);
+	return check_user(c, argv[0]);
+}
