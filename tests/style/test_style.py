@@ -3,14 +3,16 @@
 """The tree's own rules: layers, doors, widths, banned words and calls, manual pages that lint. Reports the sizes
 of files and functions without judging them."""
 import os
+import pwd
 import re
 import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from penny import SRC, Skip, Tap
+from penny import BUILD, SRC, Skip, Tap
 
 DAEMONS = ["authd", "supervisor", "smtpd", "deliver", "pop3d", "imapd", "ctl"]
 LIBS = ["libbase", "libmail", "libserve", "libstore"]
@@ -237,6 +239,74 @@ def _():
         r = subprocess.run(["mandoc", "-T", "lint", "-W", "warning"], input=text(page).encode(),
                            stdout=subprocess.PIPE)
         bad += ["%s: %s" % (page, l) for l in r.stdout.decode().splitlines()]
+    check(bad)
+
+
+PROGRAMS = ["pennypost", "authd", "smtpd", "deliver", "pop3d", "imapd"]
+
+
+def dumped_keys():
+    """{(section, key): the line that the manual must have}, from -T of every program on an empty configuration."""
+    account = pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() else "daemon"
+    keys = {}
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as f:
+        for name in ("user", "group", "smtp_user"):
+            f.write("[store]\n%s = %s\n" % (name, account))
+        f.flush()
+        for program in PROGRAMS:
+            path = os.path.join(BUILD, "" if program == "pennypost" else "libexec", program)
+            r = subprocess.run([path, "-T", "-c", f.name], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            assert r.returncode == 0, "%s: %s" % (program, r.stderr.decode())
+            section = comment = None
+            for line in r.stdout.decode().splitlines():
+                if line.startswith("["):
+                    section = line[1:-1]
+                elif line.startswith("# "):
+                    comment = line[2:]
+                elif " =" in line:
+                    key, value = (x.strip() for x in line.split("=", 1))
+                    keys[section, key] = manual_line(section, key, comment, value)
+    return keys
+
+
+def manual_line(section, key, comment, value):
+    kind, *rest = comment.partition(": ")[0].split()
+    choices = "".join(" " + w for w in rest if ".." not in w)
+    bounds = "".join(", %s to %s" % tuple(w.split("..", 1)) for w in rest if ".." in w)
+    if section == "store" and key in ("user", "group", "smtp_user"):
+        value = "pennysmtp" if key == "smtp_user" else "pennypost"
+    return "(%s%s%s%s)" % (kind, choices, ", default " + value if value else ", empty by default", bounds)
+
+
+@tap.test("pennypost.conf(5) has every key of every program's table, as the table has it", timeout=60)
+def _():
+    keys = dumped_keys()
+    written, section, key = {}, None, None
+    with open(os.path.join(BUILD, "man/pennypost.conf.5")) as f:
+        for line in f.read().splitlines():
+            if line.startswith(".Ss ["):
+                section = line[5:-1]
+            elif line.startswith(".It Cm ") and section:
+                key = line[7:]
+            elif key is not None:
+                written[section, key] = line
+                key = None
+    bad = ["[%s] %s: the manual has %r, the program %r" % (k + (written.get(k), v))
+           for k, v in keys.items() if written.get(k) != v]
+    bad += ["[%s] %s: is in the manual, in no program" % k for k in written if k not in keys]
+    check(bad)
+
+
+@tap.test("penny(8) has every command of penny help")
+def _():
+    r = subprocess.run([os.path.join(BUILD, "penny"), "help"], stdout=subprocess.PIPE)
+    assert r.returncode == 0
+    page = re.sub(r"(Op|Ar|Fl|Oo|Oc|\|) ?", "", text("man/penny.8.in"))
+    bad = []
+    for line in r.stdout.decode().splitlines():
+        m = re.match(r"\s+(?:penny )?([a-z][a-z-]+(?: (?:add|list|delete|create|rename|password|maildir|mbox))?)\b", line)
+        if m and ".It Cm " + m.group(1) not in page:
+            bad.append(m.group(1))
     check(bad)
 
 
