@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: ISC */
+/* SEARCH and UID SEARCH (RFC 3501 s.6.4.4, RFC 7162 s.3.1.5). Numbers go out as they are found. */
+#include "../libbase/log.h"
+#include "searchrun.h"
+#include "session.h"
+
+enum { NUMBERS_A_PUT = 256 };
+
+/* Gives "*" its meaning; numbers past the end match nothing. */
+static void resolve_sets(struct imap_session *s, struct search *search)
+{
+	uint32_t n = s->told_exists;
+	uint32_t last_uid = n > 0 && n <= mailbox_n(s->mb) ? mailbox_at(s->mb, n - 1)->uid : 0;
+	struct search_node *node;
+
+	for (size_t k = 0; (node = search_node_at(search, k)) != NULL; k++)
+		if (node->op == SEARCH_SEQ || node->op == SEARCH_UID)
+			seqset_resolve(&node->set, node->op == SEARCH_SEQ ? n : last_uid);
+}
+
+static void put_result(struct imap_session *s, struct search_run *r, const struct search *search)
+{
+	bool uid = (s->cmd->flags & CMD_UID) != 0;
+	uint64_t modseq = 0;
+	size_t n_found = 0;
+	struct buf *out;
+
+	conn_put(s->c, STR("* SEARCH"));
+	out = conn_out(s->c);
+	for (size_t ix = 0; ix < s->told_exists && ix < mailbox_n(s->mb); ix++) {
+		if (!search_run_matches(r, ix))
+			continue;
+		if (++n_found % NUMBERS_A_PUT == 0)
+			out = conn_out(s->c);
+		(void)buf_putc(out, ' ');
+		(void)buf_put_u64(out, uid ? r->m->uid : ix + 1);
+		modseq = r->m->modseq > modseq ? r->m->modseq : modseq;
+	}
+	if (search->has_modseq && n_found > 0)
+		conn_printf(s->c, " (MODSEQ %llu)", (unsigned long long)modseq);
+	conn_put(s->c, STR("\r\n"));
+}
+
+static void run(struct imap_session *s, struct search *search)
+{
+	struct search_run r;
+
+	s->condstore |= search->has_modseq;
+	if (!sync_load(s))
+		return;
+	resolve_sets(s, search);
+	search_run_init(&r, s->mb, search);
+	put_result(s, &r, search);
+	if (r.failed)
+		reply_err(s, &r.e, "search");
+	else
+		reply_ok(s, NULL, "Search completed");
+	search_run_free(&r);
+}
+
+void cmd_search(struct imap_session *s, struct cursor *args)
+{
+	struct search search = { 0 };
+
+	switch (tok_sp(args) ? search_parse(args, s->a, &search) : SEARCH_SYNTAX) {
+	case SEARCH_PARSED:
+		run(s, &search);
+		break;
+	case SEARCH_SYNTAX:
+		reply_bad(s, "Syntax error in SEARCH");
+		break;
+	case SEARCH_BADCHARSET:
+		reply_no(s, "BADCHARSET (US-ASCII UTF-8)", "Unknown charset");
+		break;
+	case SEARCH_OVER:
+		reply_no(s, "LIMIT", "Search is too deep or too long");
+		break;
+	}
+	search_free(&search);
+}

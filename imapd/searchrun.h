@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: ISC */
+/* Runs a search program on one message after the other. */
+#ifndef IMAPD_SEARCHRUN_H
+#define IMAPD_SEARCHRUN_H
+
+#include "../libmail/record.h"
+#include "../libstore/mailbox.h"
+#include "searchprog.h"
+
+struct search_run {
+	struct mailbox *mb;
+	struct search *search;
+	struct buf scratch;		/* decoded header text or body chunks */
+	/* the message at hand */
+	struct message *m;
+	uint32_t msgno;
+	bool has_record, has_text;
+	struct record record;
+	struct message_text text;
+	bool failed;			/* a message could not be read: the result is not complete */
+	struct err e;			/* why */
+};
+
+/* Sets in the program must be resolved before. */
+void search_run_init(struct search_run *r, struct mailbox *mb, struct search *search);
+void search_run_free(struct search_run *r);
+/* Does the message at position ix match? */
+bool search_run_matches(struct search_run *r, size_t ix);
+
+#endif
