@@ -48,7 +48,7 @@ static enum err_kind read_whole(int fd, size_t n, char *p, size_t *out_n, struct
 static enum err_kind load(struct alias_file *f, int fd, struct err *e)
 {
 	struct stat st;
-	size_t n;
+	size_t n = 0;
 	char *p;
 
 	if (fstat(fd, &st) != 0)
@@ -88,10 +88,19 @@ enum err_kind alias_file_open(const char *path, struct alias_file **out, struct 
 	*out = f;
 	return ERR_OK;
 failed:
-	if (f->fd != -1)
-		close(f->fd);
-	free(f);
+	alias_file_close(&f);
 	return e->kind;
+}
+
+void alias_file_close(struct alias_file **f)
+{
+	if (*f == NULL)
+		return;
+	if ((*f)->fd != -1)
+		close((*f)->fd);
+	aliases_free(&(*f)->table);
+	free(*f);
+	*f = NULL;
 }
 
 void alias_file_renew(struct alias_file *f)

@@ -15,6 +15,8 @@ struct alias_file;
  * Errors: those of err_sys; ERR_LIMIT (over ALIASES_TEXT_MAX_OCTETS). */
 enum err_kind alias_file_open(const char *path, struct alias_file **out, struct err *e) CHECKED;
 
+void alias_file_close(struct alias_file **f);	/* NULL is fine */
+
 /* In a new child, before the sandbox closes: reads the file again if another one is in its place. */
 void alias_file_renew(struct alias_file *f);
 

@@ -36,13 +36,23 @@ const struct conf_key deliver_keys[] = {
 };
 const size_t n_deliver_keys = COUNTOF(deliver_keys);
 
+/* Life: the process. A reload opens the aliases file anew; stores are opened by children only. */
+static struct stores *the_stores;
+static struct alias_file *the_alias_file;
+
 static enum err_kind prepare(const struct settings *set, void *conf, struct err *e)
 {
 	struct deliver_conf *c = conf;
 
 	(void)set;
-	c->stores = stores_new();
-	return alias_file_open(c->aliases, &c->alias_file, e);
+	if (the_stores == NULL)
+		the_stores = stores_new();
+	c->stores = the_stores;
+	if (alias_file_open(c->aliases, &c->alias_file, e) != ERR_OK)
+		return e->kind;
+	alias_file_close(&the_alias_file);
+	the_alias_file = c->alias_file;
+	return ERR_OK;
 }
 
 static void child_start(const void *conf)
