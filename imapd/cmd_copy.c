@@ -55,7 +55,7 @@ static bool copy_messages(struct imap_session *s, struct cursor *args, bool move
 		reply_no(s, "READ-ONLY", "The mailbox is open read-only");
 		return false;
 	}
-	if (!sync_load(s) || !sync_resolve(s, &set, (s->cmd->flags & CMD_UID) != 0, true) ||
+	if (!sync_before_change(s) || !sync_resolve(s, &set, (s->cmd->flags & CMD_UID) != 0, true) ||
 	    !sync_uids(s, &set, 0, &uids, &n, out_gone) || !find_destination(s, name, &id))
 		return false;
 	*out = (struct copied){ arena_array(s->a, n, sizeof(uint32_t)),
@@ -65,8 +65,10 @@ static bool copy_messages(struct imap_session *s, struct cursor *args, bool move
 		return false;
 	}
 	if (n == 0 || mailbox_copy(s->mb, uids, n, id, move, out->src, out->dst, &out->n,
-	    &out->uidvalidity, &e) == ERR_OK)
+	    &out->uidvalidity, &e) == ERR_OK) {
+		sync_after_change(s);
 		return true;
+	}
 	if (e.kind == ERR_NOENT)
 		reply_no(s, "TRYCREATE", "No such mailbox");
 	else

@@ -49,7 +49,12 @@ static void mark_seen(struct imap_session *s, const struct fetch_cmd *f, size_t 
 		if ((m->flags & MSG_SEEN) == 0 && !m->gone && wanted(f, m))
 			uids[n++] = m->uid;
 	}
-	if (n > 0 && mailbox_store_flags(s->mb, uids, n, &seen, NULL, &failed, &e) != ERR_OK)
+	if (n == 0)
+		return;
+	if (sync_look(s, &e) == ERR_OK &&
+	    mailbox_store_flags(s->mb, uids, n, &seen, NULL, &failed, &e) == ERR_OK)
+		sync_after_change(s);
+	else
 		log_event(LOG_LEVEL_WARN, "imap.seen.failed", KV_Z("user", s->user), KV_ERR(&e));
 }
 

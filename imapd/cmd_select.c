@@ -59,8 +59,6 @@ static void select_mailbox(struct imap_session *s, struct cursor *args, bool rea
 		return;
 	}
 	s->read_only = read_only;
-	mailbox_counters(s->mb, &info);
-	s->select_modseq = info.modseq;
 	if (!know_enough(s, &first_unseen)) {
 		sync_close(s);
 		return;

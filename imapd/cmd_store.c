@@ -122,7 +122,7 @@ void cmd_store(struct imap_session *s, struct cursor *c)
 		return;
 	}
 	s->condstore |= args.unchanged_since != UINT64_MAX;
-	if (!sync_load(s) || !sync_resolve(s, &args.set, uid, true) ||
+	if (!sync_before_change(s) || !sync_resolve(s, &args.set, uid, true) ||
 	    !sync_uids(s, &args.set, 0, &uids, &n, &gone))
 		return;
 	change = (struct flag_change){ .op = args.op, .flags = args.flags.flags,
@@ -137,6 +137,7 @@ void cmd_store(struct imap_session *s, struct cursor *c)
 		reply_err(s, &e, "store");
 		return;
 	}
+	sync_after_change(s);
 	tell(s, &args, failed, n_failed);
 	finish(s, failed, n_failed, gone && !uid);
 }

@@ -67,11 +67,10 @@ struct imap_session {
 	/* the selected mailbox and what the client was told of it */
 	struct mailbox *mb;
 	bool read_only;
-	bool loaded;			/* mailbox_load was done */
 	bool rescan;			/* dirty marks may wait anywhere in the view */
+	uint64_t seen_count;		/* of store_change_count, just before a change of ours */
 	uint32_t told_exists, told_recent;
 	size_t told_keywords;
-	uint64_t select_modseq;
 	bool condstore;			/* RFC 7162 s.3.1: MODSEQ in unsolicited FETCHes from now on */
 
 	/* for the log */
@@ -124,6 +123,11 @@ bool arg_end(struct imap_session *s, const struct cursor *args);
 /* -- sync.c -- */
 /* Loads the messages of the selected mailbox. False: has answered. */
 bool sync_load(struct imap_session *s);
+/* Around a change of our own. Other sessions' changes that come in between are noticed because then more than our one
+ * record became durable; without this every STORE would look through the whole view. False: has answered. */
+bool sync_before_change(struct imap_session *s);
+enum err_kind sync_look(struct imap_session *s, struct err *e) CHECKED;	/* the same, for loaded messages; answers nothing */
+void sync_after_change(struct imap_session *s);
 /* Tells what changed since the last time: EXPUNGE (if the command allows it), EXISTS, RECENT, FLAGS, FETCH. */
 void sync_tell(struct imap_session *s, bool may_expunge);
 /* "* FLAGS" and PERMANENTFLAGS. */

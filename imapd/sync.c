@@ -58,36 +58,42 @@ void sync_put_fetch(struct imap_session *s, size_t ix, bool flags)
 	m->dirty = 0;
 }
 
-/* The index came late: what changed since SELECT told the counters is news to the client. */
-static enum err_kind load(struct imap_session *s, struct err *e)
-{
-	size_t n;
-
-	if (s->loaded)
-		return ERR_OK;
-	if (mailbox_load(s->mb, e) != ERR_OK)
-		return e->kind;
-	s->loaded = true;
-	n = mailbox_n(s->mb);
-	for (size_t ix = 0; ix < n && ix < s->told_exists; ix++) {
-		struct message *m = mailbox_at(s->mb, ix);
-
-		if (m->modseq > s->select_modseq) {
-			m->dirty |= MSG_DIRTY_OTHER;
-			s->rescan = true;
-		}
-	}
-	return ERR_OK;
-}
-
 bool sync_load(struct imap_session *s)
 {
 	struct err e;
 
-	if (load(s, &e) == ERR_OK)
+	if (mailbox_load(s->mb, &e) == ERR_OK)
 		return true;
 	reply_err(s, &e, "load mailbox");
 	return false;
+}
+
+enum err_kind sync_look(struct imap_session *s, struct err *e)
+{
+	bool changed;
+
+	if (mailbox_refresh(s->mb, &changed, e) != ERR_OK)
+		return e->kind;
+	s->rescan |= changed;
+	s->seen_count = store_change_count(s->store);
+	return ERR_OK;
+}
+
+bool sync_before_change(struct imap_session *s)
+{
+	struct err e;
+
+	if (!sync_load(s))
+		return false;
+	if (sync_look(s, &e) == ERR_OK)
+		return true;
+	reply_err(s, &e, "refresh");
+	return false;
+}
+
+void sync_after_change(struct imap_session *s)
+{
+	s->rescan |= store_change_count(s->store) - s->seen_count > 1;
 }
 
 /* A message that came and went between two looks was never told, so its end is not told either. */
@@ -137,8 +143,7 @@ void sync_tell(struct imap_session *s, bool may_expunge)
 
 	if (s->mb == NULL)
 		return;
-	if (mailbox_refresh(s->mb, &changed, &e) != ERR_OK ||
-	    (changed && load(s, &e) != ERR_OK)) {
+	if (mailbox_refresh(s->mb, &changed, &e) != ERR_OK) {
 		log_event(LOG_LEVEL_WARN, "imap.refresh.failed", KV_Z("user", s->user), KV_ERR(&e));
 		return;
 	}
@@ -147,9 +152,9 @@ void sync_tell(struct imap_session *s, bool may_expunge)
 		mailbox_expel(s->mb, tell_expunge, s);
 	mailbox_counters(s->mb, &now);
 	tell_numbers(s, &now);
-	if (s->loaded && mailbox_n_keywords(s->mb) != s->told_keywords)
+	if (mailbox_n_keywords(s->mb) != s->told_keywords)
 		sync_put_flags(s);
-	if (s->loaded && s->rescan)
+	if (s->rescan)
 		tell_dirty(s);
 }
 
@@ -157,7 +162,7 @@ void sync_close(struct imap_session *s)
 {
 	if (s->mb != NULL)
 		mailbox_close(&s->mb);
-	s->loaded = s->rescan = s->read_only = false;
+	s->rescan = s->read_only = false;
 	s->told_exists = s->told_recent = 0;
 	s->told_keywords = 0;
 	if (s->state == IMAP_SELECTED)
@@ -229,18 +234,15 @@ bool sync_expunge(struct imap_session *s, const struct seqset *ranges)
 	size_t n;
 	struct err e;
 
-	if (!sync_load(s))
+	if (!sync_before_change(s))
 		return false;
-	if (mailbox_refresh(s->mb, NULL, &e) != ERR_OK) {
-		reply_err(s, &e, "expunge");
-		return false;
-	}
-	s->rescan = true;
 	everything.hi = (uint32_t)mailbox_n(s->mb);
 	if (!sync_uids(s, ranges != NULL ? ranges : &all, MSG_DELETED, &uids, &n, NULL))
 		return false;
-	if (n == 0 || mailbox_expunge(s->mb, uids, n, true, NULL, &e) == ERR_OK)
-		return true;
-	reply_err(s, &e, "expunge");
-	return false;
+	if (n > 0 && mailbox_expunge(s->mb, uids, n, true, NULL, &e) != ERR_OK) {
+		reply_err(s, &e, "expunge");
+		return false;
+	}
+	sync_after_change(s);
+	return true;
 }
