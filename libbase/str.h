@@ -25,6 +25,8 @@ static inline struct str str_n(const char *p, size_t n) { return (struct str){ p
 /* The view without its first n octets (empty when it is shorter). */
 static inline struct str str_skip(struct str s, size_t n)
 {
+	if (s.n == 0)		/* s.p may be NULL, and NULL + 0 is undefined */
+		return s;
 	return n >= s.n ? str_n(s.p + s.n, 0) : str_n(s.p + n, s.n - n);
 }
 
