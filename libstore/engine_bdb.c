@@ -40,29 +40,54 @@ static struct region {
 	size_t len;
 } regions[REGIONS_MAX];
 
+/* An existing region is joined whatever *is_create asks: the answer in it tells Berkeley DB whether to initialize. */
+static int region_file(const char *path, size_t *len, int *is_create)
+{
+	struct stat st;
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	int r;
+
+	if (fd >= 0) {
+		*is_create = 0;
+		if (fstat(fd, &st) == 0 && st.st_size >= (off_t)*len) {
+			*len = (size_t)st.st_size;
+			return fd;
+		}
+		close(fd);
+		errno = EINVAL;
+		return -1;
+	}
+	if (errno != ENOENT || !*is_create)
+		return -1;
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd >= 0 && (r = posix_fallocate(fd, 0, (off_t)*len)) != 0) {
+		close(fd);
+		unlink(path);
+		errno = r;
+		return -1;
+	}
+	return fd;
+}
+
 static int region_map(DB_ENV *env, char *path, size_t len, int *is_create, void **addr)
 {
 	int fd, r = 0;
 	size_t i = 0;
+	void *p;
 
 	(void)env;
 	while (i < REGIONS_MAX && regions[i].addr != NULL)
 		i++;
 	if (i == REGIONS_MAX)
 		return ENOMEM;
-	fd = open(path, O_RDWR | O_CLOEXEC | (*is_create ? O_CREAT : 0), 0600);
+	fd = region_file(path, &len, is_create);
 	if (fd < 0)
 		return errno;
-	if (*is_create && (r = posix_fallocate(fd, 0, (off_t)len)) != 0)
-		unlink(path);
-	if (r == 0) {
-		void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-		if (p == MAP_FAILED)
-			r = errno;
-		else
-			regions[i] = (struct region){ *addr = p, len };
-	}
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		r = errno;
+	else
+		regions[i] = (struct region){ *addr = p, len };
 	close(fd);
 	return r;
 }
