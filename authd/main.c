@@ -106,6 +106,8 @@ static void session(struct serve_session *s)
 	socklen_t n = sizeof peer;
 	struct err e = { 0 };
 
+	/* PAM may take longer than newcomers wait; who asks nothing is gone after MON_IDLE_MS anyway. */
+	serve_session_keep();
 	login.set = s->set;
 	if (getsockopt(m.sock, SOL_SOCKET, SO_PEERCRED, &peer, &n) != 0 ||
 	    !mon_peer_may(&conf->peers, peer.uid, m.where, &m.may_have_stores)) {
@@ -129,7 +131,6 @@ static const struct service authd_service = {
 	.prepare = prepare,
 	.child_start = child_start,
 	.session = session,
-	.too_many = "",
 };
 
 int main(int argc, char **argv)
