@@ -14,9 +14,10 @@ enum charset_result {
 	CHARSET_FULL		/* the buffer's max was reached; what fitted is there */
 };
 
-/* iconv loads its modules from files, which a chroot hides: open the converters of common charsets
- * while files can still be seen, and keep them for the life of the process. Idempotent. Charsets
- * that work without: US-ASCII, UTF-8, ISO-8859-1, windows-1252. */
+/* iconv loads its modules from files, which a chroot hides: open the converters of the charsets we
+ * know (a fixed list) while files can still be seen, and keep them for the life of the process. From
+ * then on no file is looked for, so it is safe in any sandbox. Idempotent. Charsets that work
+ * without: US-ASCII, UTF-8, windows-1252, ISO-8859-1 (read as windows-1252). */
 void charset_warm(void);
 
 /* Is it known (so that SEARCH CHARSET need not answer BADCHARSET)? */
@@ -26,7 +27,8 @@ bool charset_known(struct str name);
  * octets in US-ASCII are taken as UTF-8 if valid, else as windows-1252, as mail clients do. */
 enum charset_result charset_to_utf8(struct buf *out, struct str name, struct str in);
 
-/* A stream of text in one charset; a character may be cut between chunks. */
+/* A stream of text in one charset; a character may be cut between chunks. Only one stream of the
+ * same charset at a time, unless it is one of the built-in four: they share the converter. */
 struct charset_stream {
 	int converter;			/* private */
 	unsigned char held[16];
@@ -41,8 +43,7 @@ bool charset_stream_feed(struct charset_stream *c, struct buf *out, struct str i
 /* Base64, lenient as RFC 2045 s.6.8 wants it: other octets are skipped, padding may be missing. */
 struct base64_dec {
 	uint32_t bits;
-	uint8_t n;
-	bool ended;
+	uint8_t n_bits;
 };
 bool base64_feed(struct base64_dec *d, struct buf *out, struct str in);
 /* Strict, for SASL: canonical padding, no other octets. false when it is not. */
@@ -51,10 +52,8 @@ bool base64_encode(struct buf *out, struct str in);
 
 /* Quoted-printable; a wrong escape stays as it is, as RFC 2045 s.6.7 recommends. */
 struct qp_dec {
-	char held[2];
+	char held[2];			/* an escape that the chunk cut */
 	uint8_t n_held;
-	size_t n_blanks;		/* trailing blanks not yet known to be text */
-	bool blank_is_tab;
 };
 bool qp_feed(struct qp_dec *d, struct buf *out, struct str in);
 bool qp_end(struct qp_dec *d, struct buf *out);

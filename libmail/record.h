@@ -34,7 +34,7 @@ enum err_kind record_make(struct arena *a, struct str message, struct buf *out, 
 /* A checked view of an encoded record; `data` must outlive it. */
 struct record {
 	struct str data;
-	struct str sections[16];	/* private */
+	struct str sections[20];	/* private */
 	uint64_t message_octets;
 	uint64_t header_octets;		/* with the empty line: BODY[HEADER] is [0, header_octets) */
 	uint64_t lines;			/* line ends in the whole message */

@@ -14,24 +14,24 @@ enum {
 	TEXT_NEEDLE_MAX_OCTETS = 64 * 1024
 };
 
-struct text_reader {
+struct text_reader {			/* private */
 	struct str body;		/* what is still to be read */
 	enum mime_encoding encoding;
-	bool html;			/* tags go, entities are decoded, script and style are left out */
 	struct base64_dec base64;
 	struct qp_dec qp;
 	struct charset_stream charset;
 	struct buf raw, utf8;
+	bool html, ended;
 	uint8_t html_state;
-	char html_held[40];
+	char html_held[12];		/* a tag's or an entity's name */
 	uint8_t html_n_held;
-	char html_tag[12];
-	uint8_t html_n_tag;
-	bool html_skip, html_blank, ended;
+	bool html_skip;			/* inside script or style */
+	bool html_blank;		/* the last thing put was a blank */
 };
 
-/* Starts on a part's body. An unknown or empty charset is read as US-ASCII is (see charset.h). No
- * markup is stripped unless html. End with text_reader_end, always. */
+/* Starts on a part's body. An unknown or empty charset is read as US-ASCII is (see charset.h).
+ * html: tags go, entities are decoded, script and style are left out. End with text_reader_end,
+ * always. */
 void text_reader_init(struct text_reader *t, struct str body, enum mime_encoding encoding,
     struct str charset, bool html);
 /* Appends the next text, whole characters only; false at the end or when `out` is full. */
@@ -44,8 +44,8 @@ struct needle {
 	bool found;
 };
 
-/* Prepares `utf8` (folded here). ERR_SYNTAX-free: an empty needle is found in anything. false when
- * it is longer than TEXT_NEEDLE_MAX_OCTETS or memory is out. */
+/* Prepares `utf8`, which is folded here; an empty needle is in anything. false when it is longer
+ * than TEXT_NEEDLE_MAX_OCTETS or memory is out; needle_free is right in any case. */
 bool needle_init(struct needle *n, struct str utf8);
 void needle_free(struct needle *n);
 void needle_restart(struct needle *n);	/* before the next text */

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: ISC */
+/* Text to UTF-8. The pool of iconv converters lives as long as the process and holds no text: a
+ * converter is reset whenever a stream starts on it, so only one stream of a charset that is not
+ * built in may be open at a time. Once warmed the pool is sealed: an iconv_open in the sandbox would
+ * look for files. */
+#include <errno.h>
+#include <iconv.h>
+#include <unicase.h>
+#include <uninorm.h>
+
+#include "charset.h"
+#include "mutf7.h"
+
+enum {
+	NAME_MAX_OCTETS = 40,
+	POOL_MAX = 64,
+	STREAM_OUT_OCTETS = 4096,
+	DECOMPOSE_STACK = 96,
+	REPLACEMENT = 0xfffd
+};
+
+/* Converters below 0 are built in. */
+enum { CONV_ASCII = -4, CONV_UTF8 = -3, CONV_CP1252 = -2, CONV_NONE = -1 };
+
+static struct pool {
+	struct converter { char name[NAME_MAX_OCTETS]; iconv_t cd; } v[POOL_MAX];
+	int n;
+	bool sealed;
+} pool;
+
+/* Other names of what is built in or warmed, lower case. */
+static const struct alias { struct str name, canonical; } aliases[] = {
+	{ STR_INIT("ascii"), STR_INIT("us-ascii") },
+	{ STR_INIT("ansi_x3.4-1968"), STR_INIT("us-ascii") },
+	{ STR_INIT("iso646-us"), STR_INIT("us-ascii") },
+	{ STR_INIT("iso-ir-6"), STR_INIT("us-ascii") },
+	{ STR_INIT("unknown-8bit"), STR_INIT("us-ascii") },
+	{ STR_INIT("x-unknown"), STR_INIT("us-ascii") },
+	{ STR_INIT("default"), STR_INIT("us-ascii") },
+	{ STR_INIT("utf8"), STR_INIT("utf-8") },
+	{ STR_INIT("unicode-1-1-utf-8"), STR_INIT("utf-8") },
+	{ STR_INIT("iso-8859-1"), STR_INIT("windows-1252") },
+	{ STR_INIT("iso8859-1"), STR_INIT("windows-1252") },
+	{ STR_INIT("iso_8859-1"), STR_INIT("windows-1252") },
+	{ STR_INIT("latin1"), STR_INIT("windows-1252") },
+	{ STR_INIT("cp1252"), STR_INIT("windows-1252") },
+	{ STR_INIT("iso8859-15"), STR_INIT("iso-8859-15") },
+	{ STR_INIT("latin-9"), STR_INIT("iso-8859-15") },
+	{ STR_INIT("latin2"), STR_INIT("iso-8859-2") },
+	{ STR_INIT("iso8859-2"), STR_INIT("iso-8859-2") },
+	{ STR_INIT("iso-8859-8-i"), STR_INIT("iso-8859-8") },
+	{ STR_INIT("iso-8859-6-i"), STR_INIT("iso-8859-6") },
+	{ STR_INIT("cp1250"), STR_INIT("windows-1250") },
+	{ STR_INIT("cp1251"), STR_INIT("windows-1251") },
+	{ STR_INIT("cp1253"), STR_INIT("windows-1253") },
+	{ STR_INIT("cp1254"), STR_INIT("windows-1254") },
+	{ STR_INIT("cp1255"), STR_INIT("windows-1255") },
+	{ STR_INIT("cp1256"), STR_INIT("windows-1256") },
+	{ STR_INIT("cp1257"), STR_INIT("windows-1257") },
+	{ STR_INIT("cp1258"), STR_INIT("windows-1258") },
+	{ STR_INIT("koi8r"), STR_INIT("koi8-r") },
+	{ STR_INIT("gb2312"), STR_INIT("gb18030") },
+	{ STR_INIT("gb_2312-80"), STR_INIT("gb18030") },
+	{ STR_INIT("gbk"), STR_INIT("gb18030") },
+	{ STR_INIT("x-gbk"), STR_INIT("gb18030") },
+	{ STR_INIT("cp936"), STR_INIT("gb18030") },
+	{ STR_INIT("euc-cn"), STR_INIT("gb18030") },
+	{ STR_INIT("big5"), STR_INIT("big5-hkscs") },
+	{ STR_INIT("cp950"), STR_INIT("big5-hkscs") },
+	{ STR_INIT("x-sjis"), STR_INIT("cp932") },
+	{ STR_INIT("shift_jis"), STR_INIT("cp932") },
+	{ STR_INIT("shift-jis"), STR_INIT("cp932") },
+	{ STR_INIT("sjis"), STR_INIT("cp932") },
+	{ STR_INIT("windows-31j"), STR_INIT("cp932") },
+	{ STR_INIT("x-euc-jp"), STR_INIT("euc-jp") },
+	{ STR_INIT("ks_c_5601-1987"), STR_INIT("cp949") },
+	{ STR_INIT("ks_c_5601"), STR_INIT("cp949") },
+	{ STR_INIT("euc-kr"), STR_INIT("cp949") },
+	{ STR_INIT("windows-949"), STR_INIT("cp949") },
+	{ STR_INIT("windows-874"), STR_INIT("cp874") },
+	{ STR_INIT("tis-620"), STR_INIT("cp874") },
+	{ STR_INIT("x-mac-roman"), STR_INIT("macintosh") },
+	{ STR_INIT("cp850"), STR_INIT("ibm850") },
+	{ STR_INIT("cp866"), STR_INIT("ibm866") },
+	{ STR_INIT("cp437"), STR_INIT("ibm437") },
+	{ STR_INIT("unicode-1-1-utf-7"), STR_INIT("utf-7") },
+};
+
+static const char *const warm_names[] = {
+	"iso-8859-2", "iso-8859-3", "iso-8859-4", "iso-8859-5", "iso-8859-6", "iso-8859-7",
+	"iso-8859-8", "iso-8859-9", "iso-8859-10", "iso-8859-11", "iso-8859-13", "iso-8859-14",
+	"iso-8859-15", "iso-8859-16", "windows-1250", "windows-1251", "windows-1253",
+	"windows-1254", "windows-1255", "windows-1256", "windows-1257", "windows-1258", "koi8-r",
+	"koi8-u", "gb18030", "big5-hkscs", "euc-tw", "euc-jp", "cp932", "iso-2022-jp",
+	"iso-2022-jp-2", "iso-2022-kr", "cp949", "cp874", "macintosh", "ibm437", "ibm850", "ibm852",
+	"ibm866", "utf-7", "utf-16", "utf-16le", "utf-16be", "utf-32",
+};
+
+/* What windows-1252 has at 0x80-0x9f; 0: nothing. */
+static const uint16_t cp1252_high[32] = {
+	0x20ac, 0, 0x201a, 0x192, 0x201e, 0x2026, 0x2020, 0x2021, 0x2c6, 0x2030, 0x160, 0x2039,
+	0x152, 0, 0x17d, 0, 0, 0x2018, 0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014, 0x2dc,
+	0x2122, 0x161, 0x203a, 0x153, 0, 0x17e, 0x178,
+};
+
+/* Nothing but the list: iconv's rarer modules have a record of endless loops and failed assertions on
+ * hostile text (CVE-2020-27618, CVE-2021-3326). */
+static bool is_wanted(const char *name)
+{
+	for (size_t i = 0; i < COUNTOF(warm_names); i++) {
+		if (strcmp(warm_names[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int pool_open(const char *name)
+{
+	struct converter *c = &pool.v[pool.n];
+
+	if (pool.n == POOL_MAX || pool.sealed || !is_wanted(name))
+		return CONV_NONE;
+	c->cd = iconv_open("UTF-8", name);
+	if (c->cd == (iconv_t)-1)
+		return CONV_NONE;
+	memcpy(c->name, name, strlen(name) + 1);
+	return pool.n++;
+}
+
+static int pool_find(const char *name)
+{
+	for (int i = 0; i < pool.n; i++) {
+		if (strcmp(pool.v[i].name, name) == 0)
+			return i;
+	}
+	return pool_open(name);
+}
+
+void charset_warm(void)
+{
+	if (pool.sealed)
+		return;
+	for (size_t i = 0; i < COUNTOF(warm_names); i++)
+		pool_find(warm_names[i]);
+	pool.sealed = true;
+}
+
+/* Lower case; false for what can't be a name: iconv gives "/" a meaning of its own. */
+static bool name_clean(struct str name, char out[NAME_MAX_OCTETS])
+{
+	if (name.n == 0 || name.n >= NAME_MAX_OCTETS)
+		return false;
+	for (size_t i = 0; i < name.n; i++) {
+		char c = ascii_lower(name.p[i]);
+
+		if (!ascii_is_alpha(c) && !ascii_is_digit(c) &&
+		    (c == '\0' || strchr("-_.:+", c) == NULL))
+			return false;
+		out[i] = c;
+	}
+	out[name.n] = '\0';
+	return true;
+}
+
+static int converter_of(struct str name)
+{
+	char clean[NAME_MAX_OCTETS];
+	struct str s;
+
+	name = str_trim(name);
+	if (name.n == 0)
+		return CONV_ASCII;
+	if (!name_clean(name, clean))
+		return CONV_NONE;
+	s = str_of(clean);
+	for (size_t i = 0; i < COUNTOF(aliases); i++) {
+		if (str_eq(s, aliases[i].name)) {
+			s = aliases[i].canonical;
+			break;
+		}
+	}
+	if (str_eq(s, STR("us-ascii")))
+		return CONV_ASCII;
+	if (str_eq(s, STR("utf-8")))
+		return CONV_UTF8;
+	if (str_eq(s, STR("windows-1252")))
+		return CONV_CP1252;
+	return pool_find(s.p);
+}
+
+bool charset_known(struct str name)
+{
+	return converter_of(name) != CONV_NONE;
+}
+
+bool charset_stream_init(struct charset_stream *c, struct str name)
+{
+	*c = (struct charset_stream){ .converter = converter_of(name) };
+	if (c->converter >= 0)
+		iconv(pool.v[c->converter].cd, NULL, NULL, NULL, NULL);
+	return c->converter != CONV_NONE;
+}
+
+static size_t ascii_run(struct str s)
+{
+	size_t n = 0;
+	uint64_t w;
+
+	while (s.n - n >= sizeof w) {
+		memcpy(&w, s.p + n, sizeof w);
+		if (w & 0x8080808080808080u)
+			break;
+		n += sizeof w;
+	}
+	while (n < s.n && (unsigned char)s.p[n] < 0x80)
+		n++;
+	return n;
+}
+
+static uint32_t cp1252_char(unsigned char c)
+{
+	if (c < 0x80 || c >= 0xa0)
+		return c;
+	return cp1252_high[c - 0x80] != 0 ? cp1252_high[c - 0x80] : REPLACEMENT;
+}
+
+static void feed_cp1252(struct buf *out, struct str in)
+{
+	while (in.n > 0) {
+		size_t n = ascii_run(in);
+
+		buf_put(out, str_head(in, n));
+		for (; n < in.n && (unsigned char)in.p[n] >= 0x80; n++)
+			utf8_put(out, cp1252_char((unsigned char)in.p[n]));
+		in = str_skip(in, n);
+	}
+}
+
+/* Could more octets make a character of s, which is shorter than 4? */
+static bool utf8_incomplete(struct str s)
+{
+	unsigned char c = (unsigned char)s.p[0];
+	size_t want = c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+
+	for (size_t i = 1; i < s.n; i++) {
+		if (((unsigned char)s.p[i] & 0xc0) != 0x80)
+			return false;
+	}
+	return s.n < want;
+}
+
+static void hold(struct charset_stream *c, struct str rest)
+{
+	memcpy(c->held, rest.p, rest.n);
+	c->n_held = rest.n;
+}
+
+static void feed_utf8(struct charset_stream *c, struct buf *out, struct str in, bool last)
+{
+	uint32_t ch;
+
+	while (in.n > 0) {
+		size_t n = ascii_run(in);
+
+		buf_put(out, str_head(in, n));
+		in = str_skip(in, n);
+		if (in.n == 0)
+			return;
+		n = utf8_next(in, &ch);
+		if (n > 0) {
+			buf_put(out, str_head(in, n));
+			in = str_skip(in, n);
+			continue;
+		}
+		if (!last && utf8_incomplete(in)) {
+			hold(c, in);
+			return;
+		}
+		c->bad = true;
+		utf8_put(out, c->converter == CONV_ASCII ?
+		    cp1252_char((unsigned char)in.p[0]) : REPLACEMENT);
+		in = str_skip(in, 1);
+	}
+}
+
+/* Some converters keep a character back, as the next one may combine with it. */
+static void flush_iconv(iconv_t cd, struct buf *out)
+{
+	char text[64], *to = text;
+	size_t room = sizeof text;
+
+	iconv(cd, NULL, NULL, &to, &room);
+	buf_put(out, str_n(text, sizeof text - room));
+}
+
+static void feed_iconv(struct charset_stream *c, struct buf *out, struct str in, bool last)
+{
+	iconv_t cd = pool.v[c->converter].cd;
+	char *from = (char *)(uintptr_t)in.p;	/* iconv does not write there */
+	size_t left = in.n;
+
+	while (left > 0) {
+		char text[STREAM_OUT_OCTETS], *to = text;
+		size_t room = sizeof text, was = left;
+		size_t r = iconv(cd, &from, &left, &to, &room);
+		int why = errno;
+
+		if (!buf_put(out, str_n(text, sizeof text - room)))
+			return;
+		if ((r != (size_t)-1 || why == E2BIG) && (left < was || room < sizeof text))
+			continue;
+		if (why == EINVAL && !last && left <= sizeof c->held) {
+			hold(c, str_n(from, left));
+			return;
+		}
+		c->bad = true;
+		utf8_put(out, REPLACEMENT);
+		from++;
+		left--;
+	}
+	if (last)
+		flush_iconv(cd, out);
+}
+
+static void feed(struct charset_stream *c, struct buf *out, struct str in, bool last)
+{
+	if (c->converter == CONV_CP1252)
+		feed_cp1252(out, in);
+	else if (c->converter < 0)
+		feed_utf8(c, out, in, last);
+	else
+		feed_iconv(c, out, in, last);
+}
+
+/* The held octets with just as many new ones as can settle them. */
+static struct str feed_held(struct charset_stream *c, struct buf *out, struct str in, bool last)
+{
+	char joint[2 * sizeof c->held];
+	size_t n_old = c->n_held, n_new = 1;
+
+	while (c->n_held > 0 && (in.n > 0 || last)) {
+		n_new = in.n < n_new ? in.n : n_new;
+		memcpy(joint, c->held, n_old);
+		if (n_new > 0)
+			memcpy(joint + n_old, in.p, n_new);
+		c->n_held = 0;
+		in = str_skip(in, n_new);
+		feed(c, out, str_n(joint, n_old + n_new), last && in.n == 0);
+		n_old = c->n_held;
+	}
+	return in;
+}
+
+bool charset_stream_feed(struct charset_stream *c, struct buf *out, struct str in, bool last)
+{
+	in = feed_held(c, out, in, last);
+	feed(c, out, in, last);
+	return !out->full;
+}
+
+enum charset_result charset_to_utf8(struct buf *out, struct str name, struct str in)
+{
+	struct charset_stream c;
+
+	if (!charset_stream_init(&c, name))
+		return CHARSET_UNKNOWN;
+	if (!charset_stream_feed(&c, out, in, true))
+		return CHARSET_FULL;
+	return c.bad ? CHARSET_BAD_OCTETS : CHARSET_OK;
+}
+
+/* -- case -- */
+
+/* One character's title case, decomposed until nothing decomposes further. */
+static void fold_char(struct buf *out, uint32_t c)
+{
+	ucs4_t stack[DECOMPOSE_STACK], parts[UC_DECOMPOSITION_MAX_LENGTH];
+	size_t n = 0;
+	int tag;
+
+	stack[n++] = uc_totitle(c);
+	while (n > 0) {
+		ucs4_t top = stack[--n];
+		int k = uc_decomposition(top, &tag, parts);
+
+		if (k <= 0 || n + (size_t)k > DECOMPOSE_STACK) {
+			utf8_put(out, top);
+			continue;
+		}
+		while (k > 0)
+			stack[n++] = parts[--k];
+	}
+}
+
+bool text_fold(struct buf *out, struct str utf8)
+{
+	while (utf8.n > 0) {
+		size_t n = ascii_run(utf8);
+		uint32_t c;
+
+		if (!buf_reserve(out, n))
+			return false;
+		for (size_t i = 0; i < n; i++)
+			out->p[out->n + i] = ascii_upper(utf8.p[i]);
+		out->n += n;
+		utf8 = str_skip(utf8, n);
+		if (utf8.n == 0)
+			break;
+		n = utf8_next(utf8, &c);
+		fold_char(out, n > 0 ? c : REPLACEMENT);
+		utf8 = str_skip(utf8, n > 0 ? n : 1);
+	}
+	return !out->full;
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: ISC */
+/* Base64 and quoted-printable of charset.h, chunk by chunk. */
+#include "charset.h"
+
+static const char base64_digits[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+enum { B64_SKIP = -1, B64_PAD = -2 };
+
+static int base64_value(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (ascii_is_digit(c))
+		return c - '0' + 52;
+	return c == '+' ? 62 : c == '/' ? 63 : c == '=' ? B64_PAD : B64_SKIP;
+}
+
+bool base64_feed(struct base64_dec *d, struct buf *out, struct str in)
+{
+	if (!buf_reserve(out, in.n / 4 * 3 + 3))
+		return false;
+	for (size_t i = 0; i < in.n; i++) {
+		int v = base64_value(in.p[i]);
+
+		if (v == B64_SKIP)
+			continue;
+		if (v == B64_PAD) {		/* more may follow: some senders join texts */
+			*d = (struct base64_dec){ .bits = 0 };
+			continue;
+		}
+		d->bits = d->bits << 6 | (uint32_t)v;
+		d->n_bits = (uint8_t)(d->n_bits + 6);
+		if (d->n_bits >= 8) {
+			d->n_bits = (uint8_t)(d->n_bits - 8);
+			out->p[out->n++] = (char)(d->bits >> d->n_bits);
+		}
+	}
+	return true;
+}
+
+bool base64_decode_strict(struct buf *out, struct str in)
+{
+	struct base64_dec d = { .bits = 0 };
+	size_t was = out->n, pad = 0;
+
+	while (pad < 2 && pad < in.n && in.p[in.n - 1 - pad] == '=')
+		pad++;
+	if (in.n % 4 != 0)
+		return false;
+	in.n -= pad;
+	for (size_t i = 0; i < in.n; i++) {
+		if (base64_value(in.p[i]) < 0)
+			return false;
+	}
+	if (!base64_feed(&d, out, in))
+		return false;
+	if ((d.bits & ((1u << d.n_bits) - 1)) == 0)
+		return true;
+	out->n = was;
+	return false;
+}
+
+bool base64_encode(struct buf *out, struct str in)
+{
+	for (size_t i = 0; i < in.n; i += 3) {
+		size_t n = in.n - i < 3 ? in.n - i : 3;
+		uint32_t v = 0;
+
+		for (size_t k = 0; k < 3; k++)
+			v = v << 8 | (k < n ? (unsigned char)in.p[i + k] : 0);
+		for (size_t k = 0; k < 4; k++)
+			buf_putc(out, k <= n ? base64_digits[v >> (18 - 6 * k) & 63] : '=');
+	}
+	return !out->full;
+}
+
+static int hex_value(char c)
+{
+	if (ascii_is_digit(c))
+		return c - '0';
+	c = ascii_lower(c);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* "=" and up to two octets behind it, in d->held. Returns whether it is settled. */
+static bool qp_escape(struct qp_dec *d, struct buf *out, char c)
+{
+	int hi, lo;
+
+	if (d->n_held == 1) {
+		if (c == '\n') {		/* soft line break */
+			d->n_held = 0;
+			return true;
+		}
+		if (c == '\r' || hex_value(c) >= 0) {
+			d->held[d->n_held++] = c;
+			return true;
+		}
+	} else {
+		hi = hex_value(d->held[1]);
+		lo = hex_value(c);
+		if (d->held[1] == '\r' ? c == '\n' : lo >= 0) {
+			d->n_held = 0;
+			return c == '\n' || buf_putc(out, (char)(hi << 4 | lo));
+		}
+	}
+	qp_end(d, out);
+	return false;
+}
+
+/* Blanks before a line end were added on the way (RFC 2045 s.6.7 (3)). */
+static void drop_blanks(struct buf *out, size_t from)
+{
+	bool cr = out->n > from && out->p[out->n - 1] == '\r';
+	size_t n = out->n - cr;
+
+	while (n > from && (out->p[n - 1] == ' ' || out->p[n - 1] == '\t'))
+		n--;
+	if (cr && n < out->n)
+		out->p[n++] = '\r';
+	out->n = n;
+}
+
+bool qp_feed(struct qp_dec *d, struct buf *out, struct str in)
+{
+	size_t line = out->n, at = 0;
+
+	while (at < in.n) {
+		size_t start = at;
+
+		if (d->n_held > 0) {
+			if (qp_escape(d, out, in.p[at]))
+				line = out->n, at++;
+			continue;
+		}
+		while (at < in.n && in.p[at] != '=' && in.p[at] != '\n')
+			at++;
+		buf_put(out, str_n(in.p + start, at - start));
+		if (at == in.n)
+			break;
+		if (in.p[at] == '\n') {
+			drop_blanks(out, line);
+			buf_putc(out, '\n');
+			line = out->n;
+		} else {
+			d->held[0] = '=';
+			d->n_held = 1;
+		}
+		at++;
+	}
+	return !out->full;
+}
+
+bool qp_end(struct qp_dec *d, struct buf *out)
+{
+	size_t n = d->n_held;
+
+	d->n_held = 0;
+	return n == 0 || buf_put(out, str_n(d->held, n));
+}
