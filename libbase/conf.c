@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /* Owns the settings read from the files, as text with the place where each stood, until conf_free.
  * Invariants: settings are in reading order, so the last of a name is the one in force; nothing is
- * interpreted before conf_get, which alone knows types; every value in a caller's struct has passed the
- * same checks whether it came from a file or from a table's default.
- * Numbers and units are in conf_value.c. */
+ * interpreted before conf_get, which alone knows types; every value in a caller's struct has
+ * passed the same checks whether it came from a file or from a table's default. Types and units are
+ * in conf_value.c. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -55,7 +55,8 @@ struct place {
 
 static enum err_kind bad(const struct place *at, struct err *e, const char *what, struct str word)
 {
-	return err_set(e, ERR_SYNTAX, 0, "%s:%u: %s \"%.*s\"", at->file, at->line, what, STR_FMT(word));
+	return err_set(e, ERR_SYNTAX, 0, "%s:%u: %s \"%.*s\"", at->file, at->line, what,
+	    STR_FMT(word));
 }
 
 static enum err_kind no_memory(struct err *e, const char *file)
@@ -286,8 +287,8 @@ static bool is_plain_form(const struct setting *s, const struct conf_key *key)
 	return str_eq(s->section, str_of(key->section)) && str_eq(s->name, str_of(key->name));
 }
 
-/* The setting in force, or NULL when the default is. A program's own wins over the shared one wherever the
- * two stand. */
+/* The setting in force, or NULL when the default is. A program's own wins over the shared one
+ * wherever the two stand. */
 static const struct setting *in_force(const struct conf *c, const char *program,
     const struct conf_key *key)
 {
@@ -396,8 +397,9 @@ static enum err_kind refuse(struct conf *c, const char *program, const struct se
 	}
 	bad(&at, e, "unknown key", s->name);
 	if (elsewhere != NULL)
-		return err_set(e, ERR_SYNTAX, 0, "%s:%u: unknown key \"%.*s\" in [%.*s], it belongs to [%s]",
-		    s->file, s->line, STR_FMT(s->name), STR_FMT(s->section), elsewhere);
+		return err_set(e, ERR_SYNTAX, 0,
+		    "%s:%u: unknown key \"%.*s\" in [%.*s], it belongs to [%s]", s->file, s->line,
+		    STR_FMT(s->name), STR_FMT(s->section), elsewhere);
 	return nearest_say(&near, e);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* A configuration value's text, and what it means: types, units, bounds, choices; and the nearest right
- * name for a wrong one. Pure functions but for the arena. */
+/* A configuration value's text, and what it means: types, units, bounds, choices; and the nearest
+ * right name for a wrong one. Pure functions but for the arena. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,8 +10,8 @@
 
 enum { NEAREST_MAX_OCTETS = 64 };
 
-/* Letters inserted, deleted or replaced, neighbours swapped (optimal string alignment); words are cut at
- * NEAREST_MAX_OCTETS. */
+/* Letters inserted, deleted or replaced, neighbours swapped (optimal string alignment); words are
+ * cut at NEAREST_MAX_OCTETS. */
 static unsigned edit_distance(struct str a, struct str b)
 {
 	unsigned row[3][NEAREST_MAX_OCTETS + 1];
@@ -30,8 +30,8 @@ static unsigned edit_distance(struct str a, struct str b)
 				d = prev[j] + 1;
 			if (cur[j - 1] + 1 < d)
 				d = cur[j - 1] + 1;
-			if (i > 1 && j > 1 && a.p[i - 1] == b.p[j - 2] && a.p[i - 2] == b.p[j - 1] &&
-			    two[j - 2] + 1 < d)
+			if (i > 1 && j > 1 && a.p[i - 1] == b.p[j - 2] &&
+			    a.p[i - 2] == b.p[j - 1] && two[j - 2] + 1 < d)
 				d = two[j - 2] + 1;
 			cur[j] = d;
 		}
@@ -97,7 +97,8 @@ static const struct unit units_bytes[] = {
 	{ NULL, 0 },
 };
 static const struct unit units_seconds[] = {
-	{ "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 },
+	{ "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 },
+	{ "d", 86400000 },
 	{ NULL, 0 },
 };
 
@@ -177,7 +178,9 @@ static enum err_kind set_path(struct arena *mem, const struct conf_key *key, str
 
 static enum err_kind set_bool(struct str text, bool *into, struct err *e)
 {
-	static const char *const words[][2] = { { "no", "yes" }, { "false", "true" }, { "off", "on" } };
+	static const char *const words[][2] = {
+		{ "no", "yes" }, { "false", "true" }, { "off", "on" },
+	};
 
 	for (size_t i = 0; i < COUNTOF(words); i++) {
 		for (size_t v = 0; v < 2; v++) {

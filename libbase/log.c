@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Owns the process's log destination: one descriptor, or syslog(3). Invariant: a line is put together
- * in a bounded buffer and leaves in one write, so lines of several processes never mix. The state is
- * the process's, not a session's, but for the session id, which log_session sets. */
+/* Owns the process's log destination: one descriptor, or syslog(3). Invariant: a line is put
+ * together in a bounded buffer and leaves in one write, so lines of several processes never mix. The state
+ * is the process's, not a session's, but for the session id, which log_session sets. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 
 enum {
 	LOG_LINE_MAX_OCTETS = 4096,	/* PIPE_BUF: up to here a write to a pipe is atomic */
-	LOG_VALUE_MAX_OCTETS = 512,	/* of one value before quoting; a peer cannot fill the line */
+	LOG_VALUE_MAX_OCTETS = 512,	/* of one value before quoting: a peer can't fill the line */
 	LOG_SID_OCTETS = 32,
 };
 
@@ -40,7 +40,8 @@ static const struct {
 
 static bool is_plain(char c)
 {
-	return ascii_is_alpha(c) || ascii_is_digit(c) || (c != '\0' && strchr("._:@/+-", c) != NULL);
+	return ascii_is_alpha(c) || ascii_is_digit(c) ||
+	    (c != '\0' && strchr("._:@/+-", c) != NULL);
 }
 
 void log_quote(struct buf *b, struct str v)
@@ -74,8 +75,8 @@ static void put_stamp(struct buf *b)
 	/* UTC, because a chroot has no time zone files. */
 	gmtime_r(&t, &tm);
 	buf_printf(b, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ %s[%ld]: ", tm.tm_year + 1900,
-	    tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(ms % 1000), out.ident,
-	    (long)getpid());
+	    tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(ms % 1000),
+	    out.ident, (long)getpid());
 }
 
 static void write_line(enum log_level level, struct buf *b, size_t text_at)
@@ -163,8 +164,9 @@ void log_session(const char *sid)
 	snprintf(out.sid, sizeof out.sid, "%s", sid);
 }
 
-/* For a line whose fields end at commas and whose address stands in brackets: whatever could end a field
- * early is escaped, so that no user name carries an address of its own (a ban of someone else). */
+/* For a line whose fields end at commas and whose address stands in brackets: whatever could end a
+ * field early is escaped, so that no user name carries an address of its own (a ban of someone
+ * else). */
 static void put_user(struct buf *b, struct str user)
 {
 	for (size_t i = 0; i < user.n; i++) {

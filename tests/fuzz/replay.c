@@ -53,7 +53,7 @@ static int run_corpus(const char *dir)
 		return 0;
 	}
 	for (int i = 0; i < n; i++) {
-		char path[4096];
+		char path[4096 + sizeof found[0]->d_name + 1];
 		int r;
 
 		snprintf(path, sizeof path, "%s/%s", dir, found[i]->d_name);
