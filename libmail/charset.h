@@ -48,7 +48,7 @@ struct base64_dec {
 bool base64_feed(struct base64_dec *d, struct buf *out, struct str in);
 /* Strict, for SASL: canonical padding, no other octets. false when it is not. */
 bool base64_decode_strict(struct buf *out, struct str in);
-bool base64_encode(struct buf *out, struct str in);
+bool base64_encode_to(struct buf *out, struct str in);
 
 /* Quoted-printable; a wrong escape stays as it is, as RFC 2045 s.6.7 recommends. */
 struct qp_dec {

@@ -63,7 +63,7 @@ bool base64_decode_strict(struct buf *out, struct str in)
 	return false;
 }
 
-bool base64_encode(struct buf *out, struct str in)
+bool base64_encode_to(struct buf *out, struct str in)
 {
 	for (size_t i = 0; i < in.n; i += 3) {
 		size_t n = in.n - i < 3 ? in.n - i : 3;
