@@ -121,32 +121,39 @@ static void leave_terminal(const struct plan *p)
 	close(null);
 }
 
+static int run(const struct options *o)
+{
+	struct supervise_options so = { .conf_path = o->conf_path, .pid_path = o->pid_path,
+		.tell_fd = -1 };
+	struct plan *plan = NULL;
+	struct err e;
+	int status;
+
+	if (plan_load(o->conf_path, &plan, &e) != ERR_OK) {
+		fprintf(stderr, "pennypost: %s\n", e.text);
+		return EX_CONFIG;
+	}
+	status = o->test ? check(o, plan) : o->background ? go_background(&so.tell_fd) : -1;
+	if (status >= 0) {
+		plan_free(&plan);
+		return status;
+	}
+	if (o->background)
+		leave_terminal(plan);
+	return supervise(&so, plan);
+}
+
 int main(int argc, char **argv)
 {
-	struct supervise_options so = { .tell_fd = -1 };
-	struct plan *plan = NULL;
 	struct options o;
 	struct err e;
 	int status;
 
-	if (!parse_options(argc, argv, &o))
-		return usage();
 	if (log_open("pennypost", "stderr", LOG_LEVEL_INFO, &e) != ERR_OK)
 		return EX_OSERR;
-	if (plan_load(o.conf_path, &plan, &e) != ERR_OK) {
-		fprintf(stderr, "pennypost: %s\n", e.text);
-		return EX_CONFIG;
-	}
-	if (o.test) {
-		status = check(&o, plan);
-		plan_free(&plan);
-		return status;
-	}
-	if (o.background && (status = go_background(&so.tell_fd)) >= 0)
-		return status;
-	if (o.background)
-		leave_terminal(plan);
-	so.conf_path = o.conf_path;
-	so.pid_path = o.pid_path;
-	return supervise(&so, plan);
+	if (!parse_options(argc, argv, &o))
+		return usage();
+	status = run(&o);
+	free(o.conf_path);
+	return status;
 }
