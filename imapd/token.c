@@ -146,29 +146,6 @@ bool tok_number(struct cursor *c, uint64_t max, uint64_t *out)
 	return str_to_u64(str_n(start, (size_t)(c->p - start)), max, out);
 }
 
-bool tok_skip_value(struct cursor *c, struct arena *a)
-{
-	size_t depth = 0;
-	struct str skipped;
-
-	do {
-		char ch = tok_look(c);
-
-		if (ch == '(') {
-			depth++;
-			c->p++;
-		} else if (ch == ')' && depth > 0) {
-			depth--;
-			c->p++;
-		} else if (ch == ' ' && depth > 0) {
-			c->p++;
-		} else if (!tok_astring(c, a, &skipped)) {
-			return false;
-		}
-	} while (depth > 0);
-	return true;
-}
-
 bool tok_literal_at_end(struct str line, struct literal *out, size_t *out_at)
 {
 	size_t end, at;

@@ -48,9 +48,6 @@ bool tok_list_mailbox(struct cursor *c, struct arena *a, struct str *out);
 /* Decimal, 0 … max. */
 bool tok_number(struct cursor *c, uint64_t max, uint64_t *out);
 
-/* Skips one value of any kind: parentheses with what is in them, string, atom. Bounded by the text; no recursion. */
-bool tok_skip_value(struct cursor *c, struct arena *a);
-
 /* -- what the one who gathers a command asks -- */
 
 struct literal {
