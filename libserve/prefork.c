@@ -37,6 +37,7 @@ struct pool {
 	bool *told;			/* the same as a mask for scoreboard_oldest */
 	int signal_fd, wake_fd;
 	int lifeline[2];
+	int retiring;			/* write end of the generation before, while the new one starts */
 	uint32_t generation;
 	uint32_t spare_wanted;
 	uint64_t next_tick, next_cert_look, busy_last;
@@ -70,6 +71,8 @@ static void become_child(struct pool *p, uint32_t ix)
 	};
 
 	close(p->lifeline[1]);	/* else a dead parent would not be noticed */
+	if (p->retiring >= 0)
+		close(p->retiring);
 	close(p->signal_fd);
 	child_run(&ch);
 }
@@ -201,18 +204,20 @@ static void kill_late(struct pool *p)
 /* New children get the state now in p->st; idle old ones end as their lifeline closes. */
 static enum err_kind new_generation(struct pool *p, struct err *e)
 {
-	int fds[2], old = p->lifeline[1];
+	int fds[2];
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return err_sys(e, errno, "pipe");
 	if (p->lifeline[0] >= 0)
 		close(p->lifeline[0]);
+	p->retiring = p->lifeline[1];
 	p->lifeline[0] = fds[0];
 	p->lifeline[1] = fds[1];
 	p->generation++;
 	keep_spare(p);		/* the new ones first: nobody waits */
-	if (old >= 0)
-		close(old);
+	if (p->retiring >= 0)
+		close(p->retiring);
+	p->retiring = -1;
 	return ERR_OK;
 }
 
@@ -282,6 +287,8 @@ static void begin_drain(struct pool *p)
 		return;
 	p->draining = true;
 	sd_notify("STOPPING=1");
+	/* whoever comes after us can have the ports while our last sessions end */
+	close_range(SD_FIRST_FD, SD_FIRST_FD + p->plan->listeners->n - 1, 0);
 	close(p->lifeline[1]);
 	p->lifeline[1] = -1;
 	signal_all(p, SIGTERM);
@@ -417,6 +424,7 @@ static enum err_kind pool_init(struct pool *p, struct pool_plan *plan, struct er
 	sigset_t mask;
 
 	*p = (struct pool){ .plan = plan, .st = plan->st, .lifeline = { -1, -1 },
+		.retiring = -1,
 		.spare_wanted = (uint32_t)set->spare_min };
 	p->busy_last = clock_mono_ms();
 	p->next_tick = p->busy_last + TICK_MS;
