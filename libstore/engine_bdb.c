@@ -22,7 +22,7 @@ enum {
 	PAGE_OCTETS = 16 * 1024,
 	CHECKPOINT_KB = 1024,
 	BULK_OCTETS = 256 * 1024,
-	REGIONS_MAX = 64,
+	REGIONS_MAX = 16,		/* an environment without locks and replication has three */
 };
 
 struct engine {
@@ -33,7 +33,7 @@ struct engine {
 };
 
 /* -- region files: allocated before they are mapped, so that a full disk is ENOSPC and not SIGBUS. Berkeley DB gives
- * these functions no context and the second one no length, hence the process-wide table. -- */
+ * these functions no context and the second one no length, hence the process-wide table; a process has one engine. -- */
 
 static struct region {
 	void *addr;
@@ -103,6 +103,16 @@ static int region_unmap(DB_ENV *env, void *addr)
 		}
 	}
 	return EINVAL;
+}
+
+/* For an environment that nobody will touch again, and that can't be closed. */
+static void regions_forget(void)
+{
+	for (size_t i = 0; i < REGIONS_MAX; i++) {
+		if (regions[i].addr != NULL)
+			munmap(regions[i].addr, regions[i].len);
+		regions[i] = (struct region){ NULL, 0 };
+	}
 }
 
 /* -- errors -- */
@@ -201,6 +211,7 @@ void engine_close(struct engine **en)
 		(*en)->db->close((*en)->db, DB_NOSYNC);
 	if ((*en)->env != NULL)
 		(*en)->env->close((*en)->env, 0);
+	regions_forget();
 	free((*en)->bulk);
 	free(*en);
 	*en = NULL;
@@ -210,6 +221,7 @@ void engine_abandon(struct engine **en)
 {
 	if (*en == NULL)
 		return;
+	regions_forget();
 	free((*en)->bulk);
 	free(*en);
 	*en = NULL;
