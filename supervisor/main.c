@@ -8,19 +8,22 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "../libbase/buf.h"
 #include "../libbase/log.h"
 #include "process.h"
 #include "supervise.h"
 
+enum { DUMP_MAX_OCTETS = 1 << 20 };
+
 struct options {
 	char *conf_path;		/* absolute: we and the services may change directory */
 	const char *pid_path;
-	bool test, background;
+	bool test, dump, background;
 };
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: pennypost [-dft] [-c file] [-p pidfile]\n");
+	fprintf(stderr, "usage: pennypost [-dftT] [-c file] [-p pidfile]\n");
 	return EX_USAGE;
 }
 
@@ -44,7 +47,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
 	int ch;
 
 	*o = (struct options){ 0 };
-	while ((ch = getopt(argc, argv, "c:dfp:t")) != -1)
+	while ((ch = getopt(argc, argv, "c:dfp:tT")) != -1)
 		switch (ch) {
 		case 'c':
 			conf = optarg;
@@ -60,6 +63,9 @@ static bool parse_options(int argc, char **argv, struct options *o)
 			break;
 		case 't':
 			o->test = true;
+			break;
+		case 'T':
+			o->dump = true;
 			break;
 		default:
 			return false;
@@ -85,6 +91,18 @@ static int check(const struct options *o, const struct plan *p)
 		status = EX_CONFIG;
 	}
 	return status;
+}
+
+static int dump(const struct plan *p)
+{
+	struct buf out = BUF_INIT(DUMP_MAX_OCTETS);
+	bool ok;
+
+	conf_dump(p->conf, "pennypost", settings_keys, n_settings_keys, false, &out);
+	conf_dump(p->conf, "pennypost", plan_keys, n_plan_keys, false, &out);
+	ok = fwrite(out.p, 1, out.n, stdout) == out.n && fflush(stdout) == 0;
+	buf_free(&out);
+	return ok ? EX_OK : EX_IOERR;
 }
 
 /* The parent returns the exit status when the service is up, or -1 in the child. */
@@ -133,7 +151,7 @@ static int run(const struct options *o)
 		fprintf(stderr, "pennypost: %s\n", e.text);
 		return EX_CONFIG;
 	}
-	status = o->test ? check(o, plan) : o->background ? go_background(&so.tell_fd) : -1;
+	status = o->dump ? dump(plan) : o->test ? check(o, plan) : o->background ? go_background(&so.tell_fd) : -1;
 	if (status >= 0) {
 		plan_free(&plan);
 		return status;
