@@ -25,14 +25,14 @@ enum {
 
 /* This process's place in the world; sessions have their state in serve_session. */
 static struct {
-	_Atomic uint8_t *keep;
+	_Atomic uint8_t *mark;		/* enum slot_mark; NULL: not in a pool */
 	bool last;
 } self;
 
 void serve_session_keep(void)
 {
-	if (self.keep != NULL)
-		*self.keep = 1;
+	if (self.mark != NULL)
+		*self.mark = MARK_KEEP;
 }
 
 void serve_session_is_last(void)
@@ -74,6 +74,8 @@ static void run_session(struct serve_state *st, const struct serve_listener *kin
 	else
 		st->svc->session(&s);
 	drain_watch(-1);
+	if (self.mark != NULL)	/* before the peer sees the end and comes again */
+		*self.mark = MARK_OVER;
 	conn_close(&s.c);
 	log_session("");
 }
@@ -241,7 +243,7 @@ void child_run(const struct child *ch)
 	unsigned left = ch->st->svc->sessions_per_child;
 	int epoll_fd;
 
-	self.keep = &ch->sb->keep[ch->ix];
+	self.mark = &ch->sb->mark[ch->ix];
 	self.last = false;
 	if (!enter(ch->st) || (epoll_fd = watch_all(ch)) < 0)
 		_exit(EX_OSERR);

@@ -27,16 +27,16 @@ enum err_kind scoreboard_new(struct scoreboard *sb, uint32_t n_slots, struct err
 
 	*sb = (struct scoreboard){ .n_slots = n_slots,
 		.map_octets = sizeof(struct head) + (size_t)n_slots * sizeof(struct slot),
-		.keep_octets = n_slots };
+		.mark_octets = n_slots };
 	sb->map = h = map_shared(sb->map_octets);
-	sb->keep_map = map_shared(sb->keep_octets);
-	if (h == NULL || sb->keep_map == NULL) {
+	sb->mark_map = map_shared(sb->mark_octets);
+	if (h == NULL || sb->mark_map == NULL) {
 		scoreboard_free(sb);
 		return err_sys(e, errno, "shared memory for %u processes", n_slots);
 	}
 	sb->slots = h->slots;
 	sb->spare_wanted = &h->spare_wanted;
-	sb->keep = sb->keep_map;
+	sb->mark = sb->mark_map;
 	return ERR_OK;
 }
 
@@ -52,17 +52,17 @@ void scoreboard_leave(struct scoreboard *sb)
 void scoreboard_free(struct scoreboard *sb)
 {
 	scoreboard_leave(sb);
-	if (sb->keep_map != NULL)
-		munmap(sb->keep_map, sb->keep_octets);
-	sb->keep_map = NULL;
-	sb->keep = NULL;
+	if (sb->mark_map != NULL)
+		munmap(sb->mark_map, sb->mark_octets);
+	sb->mark_map = NULL;
+	sb->mark = NULL;
 }
 
 void slot_set(struct scoreboard *sb, uint32_t ix, enum slot_state state, peer_key peer)
 {
 	struct slot *s = &sb->slots[ix];
 
-	sb->keep[ix] = 0;
+	sb->mark[ix] = MARK_NONE;
 	s->full = FULL_NOT;
 	s->peer = peer;
 	s->since_ms = clock_mono_ms();
@@ -74,7 +74,7 @@ static bool evictable(const struct scoreboard *sb, uint32_t ix, peer_key peer, e
 {
 	const struct slot *s = &sb->slots[ix];
 
-	return s->state == SLOT_BUSY && sb->keep[ix] == 0 && s->since_ms + SERVE_EVICT_AGE_MS < now &&
+	return s->state == SLOT_BUSY && sb->mark[ix] == MARK_NONE && s->since_ms + SERVE_EVICT_AGE_MS < now &&
 	    (full != FULL_PEER || s->peer == peer);
 }
 
@@ -88,7 +88,9 @@ void scoreboard_count(const struct scoreboard *sb, uint32_t generation, peer_key
 		const struct slot *s = &sb->slots[i];
 		uint32_t state = s->state;
 
-		if (state == SLOT_BUSY) {
+		if (state == SLOT_BUSY && sb->mark[i] == MARK_OVER) {
+			continue;
+		} else if (state == SLOT_BUSY) {
 			out->busy++;
 			out->same_peer += peer != 0 && s->peer == peer;
 			out->evictable |= full != FULL_NOT && evictable(sb, i, peer, full, now);

@@ -11,6 +11,12 @@
 #include "../libbase/err.h"
 
 enum slot_state { SLOT_FREE, SLOT_STARTING, SLOT_IDLE, SLOT_BUSY };
+/* What a session that sees nothing else of the scoreboard still says of itself. */
+enum slot_mark {
+	MARK_NONE,
+	MARK_KEEP,			/* it is not ended in favour of a newcomer */
+	MARK_OVER,			/* its connection is closing: it counts no more */
+};
 enum slot_full { FULL_NOT, FULL_SERVICE, FULL_PEER };
 
 /* A peer as the limit sees it: an IPv4 address, or an IPv6 network of 64 bits, as any single customer has
@@ -29,9 +35,9 @@ struct scoreboard {
 	uint32_t n_slots;
 	struct slot *slots;
 	_Atomic uint32_t *spare_wanted;	/* a child that finds fewer idle ones wakes the parent */
-	_Atomic uint8_t *keep;		/* by slot: this session is not ended for a newcomer */
-	void *map, *keep_map;
-	size_t map_octets, keep_octets;
+	_Atomic uint8_t *mark;		/* by slot: enum slot_mark */
+	void *map, *mark_map;
+	size_t map_octets, mark_octets;
 };
 
 struct score {
