@@ -139,7 +139,8 @@ with Instance(san=True) as p:
         c.ok(b"DELE 1")
         reply = c.cmd(b"QUIT")
         assert reply.startswith((b"+OK", b"-ERR [SYS/")), reply
-        assert m.select("Elsewhere")[1] == [b"2"]
+        left = int(m.select("Elsewhere")[1][0])		# moved messages may count as the same ones
+        assert left == 2 or (left == 1 and reply.startswith(b"+OK")), (left, reply)
         m.select("INBOX")
         m.delete("Elsewhere")
         m.logout()
