@@ -218,14 +218,13 @@ with Instance(san=True) as p:
         def state():
             m = p.imap("carol")
             m.select("INBOX", readonly=True)
-            r = (m.fetch("1:*", "(UID FLAGS INTERNALDATE RFC822.SIZE)"),
+            rows = m.fetch("1:*", "(UID FLAGS INTERNALDATE RFC822.SIZE)")[1]
+            # \Recent is a matter between sessions, not of the mailbox: no journal has it.
+            r = ([sorted(row.replace(b"\\Recent", b"").split()) for row in rows],
                  m.status("INBOX", "(MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ)"), m.list())
             m.logout()
             return r
 
-        m = p.imap("carol")
-        m.select()		# takes \Recent away
-        m.logout()
         before = state()
         assert penny(p, "check", "carol") == "carol\tfindings=0\n"
         live = p.imap("carol")
@@ -234,10 +233,12 @@ with Instance(san=True) as p:
         assert text.startswith("carol\trecords=") and "damaged=0" in text, text
         assert live.noop()[0] == "OK" and live.fetch("1", "(UID)")[0] == "OK"
         live.logout()
-        assert state() == before
+        after = state()
+        assert after == before, (before, after)
         shutil.rmtree(os.path.join(p.store("carol"), "index"))
         penny(p, "rebuild", "--all")
-        assert state() == before
+        after = state()
+        assert after == before, (before, after)
         text = penny(p, "check", "--all")
         assert "alice\tfindings=0" in text and "carol\tfindings=0" in text, text
         penny(p, "rebuild", "nobody-here", rc=EX_NOUSER)
