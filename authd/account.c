@@ -8,6 +8,7 @@
 #include "account.h"
 
 enum { NSS_MIN_OCTETS = 1024, NSS_MAX_OCTETS = 1024 * 1024 };
+enum { NOBODY_UID = 65534 };	/* what the kernel shows for ids it can't map: nobody's mail */
 
 /* What NSS modules say for "not found" (getpwnam(3), NOTES). */
 static bool is_absence(int r)
@@ -46,7 +47,7 @@ enum err_kind account_find(const char *name, uint64_t min_uid, char out_user[AUT
 	enum err_kind r = find_passwd(name, &pw, &space, e);
 
 	/* The name service may spell the name in its own way (case, for one): its spelling is the user's. */
-	if (r == ERR_OK && (pw.pw_uid == 0 || pw.pw_uid < min_uid))
+	if (r == ERR_OK && (pw.pw_uid == 0 || pw.pw_uid < min_uid || pw.pw_uid == NOBODY_UID))
 		r = err_set(e, ERR_DENIED, 0, "uid %lu is not for mail", (unsigned long)pw.pw_uid);
 	if (r == ERR_OK && !name_is_valid(str_of(pw.pw_name)))
 		r = err_set(e, ERR_DENIED, 0, "the name service's spelling is no user name");

@@ -7,7 +7,7 @@
 
 #include "source.h"
 
-/* The account `name` (of a valid name) as a mail user: uid 0 and uids below min_uid are none.
+/* The account `name` (of a valid name) as a mail user: uid 0, uids below min_uid and 65534 are none.
  * Errors: ERR_NOENT no such account; ERR_DENIED not for mail; ERR_TEMP the name service did not answer. */
 enum err_kind account_find(const char *name, uint64_t min_uid, char out_user[AUTH_USER_MAX_OCTETS + 1],
     struct err *e) CHECKED;
