@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* Text to UTF-8. The pool of iconv converters lives as long as the process and holds no text: a
  * converter is reset whenever a stream starts on it, so only one stream of a charset that is not
- * built in may be open at a time. Once warmed the pool is sealed: an iconv_open in the sandbox would
- * look for files. */
+ * built in may be open at a time. Once warmed the pool is sealed: an iconv_open in the sandbox
+ * would look for files. */
 #include <errno.h>
 #include <iconv.h>
 #include <unicase.h>
@@ -103,8 +103,8 @@ static const uint16_t cp1252_high[32] = {
 	0x2122, 0x161, 0x203a, 0x153, 0, 0x17e, 0x178,
 };
 
-/* Nothing but the list: iconv's rarer modules have a record of endless loops and failed assertions on
- * hostile text (CVE-2020-27618, CVE-2021-3326). */
+/* Nothing but the list: iconv's rarer modules have a record of endless loops and failed assertions
+ * on hostile text (CVE-2020-27618, CVE-2021-3326). */
 static bool is_wanted(const char *name)
 {
 	for (size_t i = 0; i < COUNTOF(warm_names); i++) {
@@ -371,7 +371,8 @@ enum charset_result charset_to_utf8(struct buf *out, struct str name, struct str
 
 /* -- case -- */
 
-/* One character's title case, decomposed until nothing decomposes further. */
+/* One character's title case, decomposed until nothing decomposes further. Title case once more,
+ * which RFC 5051 has not: a ligature is to equal its letters. */
 static void fold_char(struct buf *out, uint32_t c)
 {
 	ucs4_t stack[DECOMPOSE_STACK], parts[UC_DECOMPOSITION_MAX_LENGTH];
@@ -384,7 +385,7 @@ static void fold_char(struct buf *out, uint32_t c)
 		int k = uc_decomposition(top, &tag, parts);
 
 		if (k <= 0 || n + (size_t)k > DECOMPOSE_STACK) {
-			utf8_put(out, top);
+			utf8_put(out, uc_totitle(top));
 			continue;
 		}
 		while (k > 0)

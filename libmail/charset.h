@@ -15,8 +15,8 @@ enum charset_result {
 };
 
 /* iconv loads its modules from files, which a chroot hides: open the converters of the charsets we
- * know (a fixed list) while files can still be seen, and keep them for the life of the process. From
- * then on no file is looked for, so it is safe in any sandbox. Idempotent. Charsets that work
+ * know (a fixed list) while files can still be seen, and keep them for the life of the process.
+ * From then on no file is looked for, so it is safe in any sandbox. Idempotent. Charsets that work
  * without: US-ASCII, UTF-8, windows-1252, ISO-8859-1 (read as windows-1252). */
 void charset_warm(void);
 
@@ -64,9 +64,9 @@ bool qp_end(struct qp_dec *d, struct buf *out);
  * phrases. false when `out` is full. Linear time. */
 bool header_decode(struct buf *out, struct str value);
 
-/* Appends the folded form for comparing as i;unicode-casemap does (RFC 5051): title case, then
- * full compatibility decomposition. Octets that are no UTF-8 become U+FFFD. Folding works character
- * by character, so fold(a) fold(b) = fold(ab) when cut between characters. */
+/* Appends the folded form for comparing, as i;unicode-casemap does (RFC 5051): title case, then
+ * full compatibility decomposition; then title case once more. Octets that are no UTF-8 become U+FFFD.
+ * Folding works character by character: fold(a) fold(b) = fold(ab) when cut between characters. */
 bool text_fold(struct buf *out, struct str utf8);
 
 #endif

@@ -58,8 +58,8 @@ struct esmtp_param {
 	struct str value;	/* p == NULL when there was no "=" */
 };
 
-/* Parses `keyword[=value]` items separated by spaces into out[0 … *out_n). A keyword given twice is
- * a syntax error. Errors: ERR_SYNTAX, ERR_LIMIT (more than ESMTP_PARAMS_MAX). */
+/* Parses `keyword[=value]` items separated by spaces into out[], *out_n items. A keyword given
+ * twice is a syntax error. Errors: ERR_SYNTAX, ERR_LIMIT (more than ESMTP_PARAMS_MAX). */
 enum err_kind esmtp_params_parse(struct str in, struct esmtp_param out[ESMTP_PARAMS_MAX],
     size_t *out_n, struct err *e) CHECKED;
 

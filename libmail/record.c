@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* The parsed record. Format, all numbers little-endian: the fixed part (offsets R_*), one length per
- * section, the sections in the order of enum section. R_FIELDS: n_fields times name hash (4), offset
- * (4), name octets (2), then one offset (4), the last field's end. R_PARTS: n_parts times the entry
- * P_*. REFERENCES: n_references times the end (4) of its text, then the texts. A reader refuses
- * another version; the writer makes records anew from the message then. */
+/* The parsed record. Format, all numbers little-endian: the fixed part (offsets R_*), a length per
+ * section, the sections in the order of enum section. S_FIELDS: n_fields times name hash (4),
+ * offset (4), name octets (2), then one offset (4), the last field's end. S_PARTS: n_parts times
+ * the entry P_*. S_REFERENCES: n_references times the end (4) of its text, then the texts. A
+ * record of another version is refused: the store makes it anew from the message. */
 #include "header.h"
 #include "mime_int.h"
 #include "record_int.h"

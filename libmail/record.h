@@ -103,8 +103,8 @@ struct record_part {
 /* ix < r->n_parts. */
 struct record_part record_part(const struct record *r, uint32_t ix);
 
-/* The part that IMAP numbers path[0].path[1]…, n_path >= 1 (RFC 3501 s.6.4.5); false when there is
- * none. BODY[1.MIME] is its header, BODY[1] its body. */
+/* The part that IMAP numbers path[0].path[1] and so on, n_path >= 1 (RFC 3501 s.6.4.5); false when
+ * there is none. BODY[1.MIME] is its header, BODY[1] its body. */
 bool record_part_find(const struct record *r, const uint32_t *path, size_t n_path,
     struct record_part *out);
 

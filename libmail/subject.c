@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* What threads hang on: base subjects (RFC 5256 s.2.1) and message-ids. The subject is only ever
- * shortened at its ends, each octet a fixed number of times, so chains of "Re: [x] Re:" are linear. */
+ * shortened at its ends, each octet a fixed number of times, so "Re: [x] Re:" chains are linear. */
 #include "record_int.h"
 
 static bool is_blank(char c)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* Decoded text of a part, and the matcher. The reader is three stages over one chunk: transfer
  * encoding, charset, markup; each keeps at most a few octets between chunks. The matcher keeps the
- * last needle.n - 1 folded octets, so that a match across chunks is seen and nothing is seen twice. */
+ * last needle.n - 1 folded octets, so that a match across chunks is seen, nothing twice. */
 #include "mutf7.h"
 #include "text.h"
 #include "text_int.h"

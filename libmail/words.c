@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Encoded words of header text (RFC 2047). Neighbours in the same charset are converted together, as
+/* Encoded words of header text (RFC 2047). Neighbours in one charset are converted together, as
  * many senders cut characters in two between them. The next "?=" is looked for once and remembered,
  * so a field full of half-open words stays linear. */
 #include "charset.h"

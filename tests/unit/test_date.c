@@ -10,7 +10,8 @@ static void test_mail(void)
 		{ STR_INIT("17 Jul 1996 09:44:25 GMT"), true, 837596665, 0 },
 		{ STR_INIT("17 Jul 96 09:44 UT"), true, 837596640, 0 },
 		{ STR_INIT("Wed, 17 Jul 1996 02:44:25 PDT"), true, 837596665, -420 },
-		{ STR_INIT(" Wed (day) , 17\r\n Jul(x(y)) 1996 02 : 44 : 25 -0700 (PDT)"), true, 837596665, -420 },
+		{ STR_INIT(" Wed (day) , 17\r\n Jul(x(y)) 1996 02 : 44 : 25 -0700 (PDT)"), true,
+		  837596665, -420 },
 		{ STR_INIT("Thu, 01 Jan 1970 00:00:00 +0000"), true, 0, 0 },
 		{ STR_INIT("1 Jan 49 00:00:00 Z"), true, 2493072000, 0 },
 		{ STR_INIT("1 Jan 50 00:00:00 Z"), true, -631152000, 0 },
@@ -24,7 +25,8 @@ static void test_mail(void)
 		{ STR_INIT("32 Jul 1996 00:00:00 +0000"), false, 0, 0 },
 		{ STR_INIT("17 Foo 1996 00:00:00 +0000"), false, 0, 0 },
 		{ STR_INIT("17 Jul 99999 00:00:00 +0000"), false, 0, 0 },
-		{ STR_INIT(""), false, 0, 0 }, { STR_INIT("(((("), false, 0, 0 }, { STR_INIT("(\\"), false, 0, 0 },
+		{ STR_INIT(""), false, 0, 0 }, { STR_INIT("(((("), false, 0, 0 },
+		{ STR_INIT("(\\"), false, 0, 0 },
 		{ STR_INIT("17"), false, 0, 0 }, { STR_INIT("17 Jul"), false, 0, 0 },
 		{ STR_INIT("yesterday"), false, 0, 0 },
 	};
@@ -73,8 +75,10 @@ static void test_format(void)
 	char text[DATE_TEXT_MAX_OCTETS];
 	struct mail_date d = { 837596665, -420 }, back;
 
-	CHECK(date_format_mail(d, text) == 31 && str_eq(str_of(text), STR("Wed, 17 Jul 1996 02:44:25 -0700")));
-	CHECK(date_format_imap(d, text) == 26 && str_eq(str_of(text), STR("17-Jul-1996 02:44:25 -0700")));
+	CHECK(date_format_mail(d, text) == 31);
+	CHECK(str_eq(str_of(text), STR("Wed, 17 Jul 1996 02:44:25 -0700")));
+	CHECK(date_format_imap(d, text) == 26);
+	CHECK(str_eq(str_of(text), STR("17-Jul-1996 02:44:25 -0700")));
 	for (int64_t s = -2000000000; s < 250000000000; s += 9999990001) {
 		d = (struct mail_date){ s, 90 };
 		date_format_mail(d, text);
