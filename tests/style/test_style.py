@@ -167,20 +167,6 @@ def _():
     check(bad)
 
 
-@tap.test("test files are executable")
-def _():
-    rooms = [d for d in os.listdir(os.path.join(SRC, "tests"))
-             if os.path.isdir(os.path.join(SRC, "tests", d)) and d not in ("unit", "lib")]
-    bad = []
-    for room in rooms:
-        for name in os.listdir(os.path.join(SRC, "tests", room)):
-            path = os.path.join("tests", room, name)
-            if re.fullmatch(r"run|test_.*\.(sh|py)", name) and \
-                    not os.access(os.path.join(SRC, path), os.X_OK):
-                bad.append(path)
-    check(bad)
-
-
 @tap.test("every source of a room is in its Makefile.inc, and every test is built")
 def _():
     bad = []
