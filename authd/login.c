@@ -112,10 +112,18 @@ static void log_yes(const struct attempt *t, const struct login_answer *out)
 	    KV_U("ms", clock_mono_ms() - t->asked_ms));
 }
 
+/* The true reason, which only this line tells. The line that fail2ban counts is the session's. */
+static void log_no(const struct attempt *t, const char *reason)
+{
+	log_event(LOG_LEVEL_INFO, "auth.login.failed", KV_Z("service", t->q->service),
+	    KV_S("user", t->q->user), KV_Z("method", t->q->mechanism), KV_Z("ip", t->q->peer_ip),
+	    KV_U("tls", t->q->tls), KV_Z("reason", reason));
+}
+
 static enum err_kind refuse(const struct login *l, const struct attempt *t, const char *reason,
     struct login_answer *out)
 {
-	log_login_failed(t->who.ip, t->q->user, t->q->mechanism, reason);
+	log_no(t, reason);
 	out->release_ms = throttle_refuse(l->throttle, &t->who, t->asked_ms, l->set->fail_delay_ms,
 	    l->set->fail_delay_max_ms);
 	return ERR_DENIED;
@@ -150,7 +158,7 @@ enum err_kind login_check(const struct login *l, const struct auth_question *q, 
 
 	*out = (struct login_answer){ .store_fd = -1 };
 	if (throttle_is_limited(l->throttle, &t.who, asked_ms)) {
-		log_login_failed(t.who.ip, q->user, q->mechanism, "too-many-failures");
+		log_no(&t, "too-many-failures");
 		return ERR_LIMIT;
 	}
 	/* Before the source is asked: a change in between must not be taken for what was asked. */

@@ -153,9 +153,9 @@ static enum err_kind verdict_kind(enum authframe_verdict v, struct err *e)
 	case AUTHFRAME_YES:
 		return ERR_OK;
 	case AUTHFRAME_DENIED:
-		return err_set(e, ERR_DENIED, 0, "authd refused");
+		return err_set(e, ERR_DENIED, 0, "refused");
 	case AUTHFRAME_LIMIT:
-		return err_set(e, ERR_LIMIT, 0, "too many failures from this address");
+		return err_set(e, ERR_LIMIT, 0, "too-many-failures");
 	case AUTHFRAME_NOENT:
 		return err_set(e, ERR_NOENT, 0, "no such user");
 	case AUTHFRAME_TEMP:
