@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: ISC */
+/* libstore/FORMAT.md against the structs: every field's offset and size, every record type, and nothing more. */
+#include <stddef.h>
+#include <string.h>
+
+#include "../../libstore/record_types.h"
+#include "tap.h"
+
+#define ROW(type, member) \
+	{ #type, #member, offsetof(struct type, member), sizeof(((struct type *)0)->member) }
+
+static const struct row {
+	const char *type, *member;
+	size_t off, octets;
+} rows[] = {
+	ROW(seg_header, magic),
+	ROW(seg_header, version),
+	ROW(seg_header, number),
+	ROW(seg_header, store_id),
+	ROW(seg_header, salt),
+	ROW(seg_header, first_seq),
+	ROW(seg_header, created_ms),
+	ROW(seg_header, prev_crc),
+	ROW(seg_header, reserved),
+	ROW(seg_header, reserved2),
+	ROW(seg_header, crc),
+	ROW(rec_header, octets),
+	ROW(rec_header, type),
+	ROW(rec_header, flags),
+	ROW(rec_header, seq),
+	ROW(rec_header, time_ms),
+	ROW(rec_header, prev_crc),
+	ROW(rec_header, crc),
+	ROW(uid_range, lo),
+	ROW(uid_range, hi),
+	ROW(rec_snapshot, n_mailboxes),
+	ROW(rec_snapshot, next_mailbox_id),
+	ROW(rec_snapshot, last_uidvalidity),
+	ROW(rec_snapshot, reserved),
+	ROW(snapshot_mailbox, id),
+	ROW(snapshot_mailbox, state),
+	ROW(snapshot_mailbox, uidvalidity),
+	ROW(snapshot_mailbox, uidnext),
+	ROW(snapshot_mailbox, n_messages),
+	ROW(snapshot_mailbox, n_unseen),
+	ROW(snapshot_mailbox, recent_uid),
+	ROW(snapshot_mailbox, n_keywords),
+	ROW(snapshot_mailbox, modseq),
+	ROW(snapshot_mailbox, octets),
+	ROW(snapshot_mailbox, name_octets),
+	ROW(snapshot_mailbox, reserved),
+	ROW(rec_mailbox, id),
+	ROW(rec_mailbox, state),
+	ROW(rec_mailbox, uidvalidity),
+	ROW(rec_mailbox, name_octets),
+	ROW(rec_message, mailbox),
+	ROW(rec_message, uid),
+	ROW(rec_message, flags),
+	ROW(rec_message, size_octets),
+	ROW(rec_message, keywords),
+	ROW(rec_message, modseq),
+	ROW(rec_message, internaldate_s),
+	ROW(rec_message, guid),
+	ROW(rec_message, large_id),
+	ROW(rec_message, record_octets),
+	ROW(rec_message, record_crc),
+	ROW(rec_message, prefix_octets),
+	ROW(rec_message, body_octets),
+	ROW(rec_message, body_crc),
+	ROW(rec_message, reserved),
+	ROW(rec_copy, mailbox),
+	ROW(rec_copy, from_mailbox),
+	ROW(rec_copy, first_uid),
+	ROW(rec_copy, n),
+	ROW(rec_copy, n_unseen),
+	ROW(rec_copy, reserved),
+	ROW(rec_copy, octets),
+	ROW(copy_entry, from_uid),
+	ROW(copy_entry, flags),
+	ROW(copy_entry, keywords),
+	ROW(copy_entry, internaldate_s),
+	ROW(copy_entry, size_octets),
+	ROW(copy_entry, record_octets),
+	ROW(copy_entry, seg),
+	ROW(copy_entry, off),
+	ROW(rec_flags, mailbox),
+	ROW(rec_flags, n_ranges),
+	ROW(rec_flags, set),
+	ROW(rec_flags, clear),
+	ROW(rec_flags, set_keywords),
+	ROW(rec_flags, clear_keywords),
+	ROW(rec_flags, unseen_delta),
+	ROW(rec_flags, reserved),
+	ROW(rec_expunge, mailbox),
+	ROW(rec_expunge, n_ranges),
+	ROW(rec_expunge, n_messages),
+	ROW(rec_expunge, n_unseen),
+	ROW(rec_expunge, octets),
+	ROW(rec_keyword, mailbox),
+	ROW(rec_keyword, bit),
+	ROW(rec_keyword, name_octets),
+	ROW(rec_keyword, reserved),
+	ROW(rec_view, mailbox),
+	ROW(rec_view, add),
+	ROW(rec_view, name_octets),
+	ROW(rec_view, n_ranges),
+};
+
+static const struct { unsigned n; const char *name; } types[] = {
+	{ REC_END, "END" }, { REC_SNAPSHOT, "SNAPSHOT" }, { REC_MAILBOX, "MAILBOX" },
+	{ REC_MESSAGE, "MESSAGE" }, { REC_COPY, "COPY" }, { REC_FLAGS, "FLAGS" },
+	{ REC_EXPUNGE, "EXPUNGE" }, { REC_KEYWORD, "KEYWORD" }, { REC_VIEW, "VIEW" },
+};
+
+static bool known_field(const char *type, const char *member, size_t off, size_t octets)
+{
+	for (size_t i = 0; i < COUNTOF(rows); i++) {
+		if (strcmp(rows[i].type, type) == 0 && strcmp(rows[i].member, member) == 0)
+			return rows[i].off == off && rows[i].octets == octets;
+	}
+	return false;
+}
+
+static bool known_type(unsigned n, const char *name)
+{
+	for (size_t i = 0; i < COUNTOF(types); i++) {
+		if (types[i].n == n)
+			return strcmp(types[i].name, name) == 0;
+	}
+	return false;
+}
+
+int main(void)
+{
+	const char *dir = getenv("PENNY_SRC");
+	char path[512], line[1024], type[64], member[64];
+	size_t n_fields = 0, n_types = 0;
+	unsigned long off, octets;
+	FILE *f;
+
+	snprintf(path, sizeof path, "%s/libstore/FORMAT.md", dir != NULL ? dir : ".");
+	f = fopen(path, "r");
+	REQUIRE(f != NULL);
+	while (fgets(line, sizeof line, f) != NULL) {
+		if (sscanf(line, "| %63[a-z_] | %63[a-z0-9_] | %lu | %lu |", type, member, &off, &octets) == 4) {
+			n_fields++;
+			CHECK_AT(known_field(type, member, off, octets), n_fields);
+		} else if (sscanf(line, "| %lu | %63[A-Z] |", &off, type) == 2) {
+			n_types++;
+			CHECK_AT(known_type((unsigned)off, type), off);
+		}
+	}
+	fclose(f);
+	CHECK(n_fields == COUNTOF(rows));
+	CHECK(n_types == COUNTOF(types) && n_types == REC_TYPE_MAX);
+	return tap_done();
+}
