@@ -170,18 +170,21 @@ static int poll_ms(uint64_t ms)
 	return ms > INT32_MAX ? INT32_MAX : (int)ms;
 }
 
+enum wait_how { WAIT_LINE_START, WAIT_LINE_REST, WAIT_TRANSFER };
+
 /* May the next receive block with SO_RCVTIMEO? Only while the time-out in force fits the time left; it is
- * changed only when the protocol changed its window, so a steady session makes no extra call. */
-static bool may_block(struct conn *c, bool set)
+ * changed only when the protocol changed its window, so a steady session makes no extra call. The rest of a
+ * line never blocks: octet by octet it would stretch its deadline for ever. */
+static bool may_block(struct conn *c, enum wait_how how)
 {
-	uint64_t left = ms_left(c);
+	uint64_t left = how != WAIT_LINE_REST ? ms_left(c) : 0;
 	struct timeval tv = { (time_t)(c->window_ms / 1000), (long)(c->window_ms % 1000) * 1000 };
 
-	if (serve_draining() && !c->client)
+	if (left == 0 || (serve_draining() && !c->client))
 		return false;
 	if (c->rcvtimeo_ms != 0 && c->rcvtimeo_ms == c->window_ms)
 		return c->rcvtimeo_ms <= left + SLACK_MS;
-	if (!set || c->window_ms == 0 || c->window_ms > left + SLACK_MS)
+	if (how != WAIT_LINE_START || c->window_ms == 0 || c->window_ms > left + SLACK_MS)
 		return false;
 	if (setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv) < 0)
 		return false;
@@ -460,8 +463,6 @@ static ssize_t receive(struct conn *c, void *p, size_t n, bool block, struct err
 	return TLS_FAILED;
 }
 
-enum wait_how { WAIT_LINE_START, WAIT_LINE_REST, WAIT_TRANSFER };
-
 static enum err_kind wait_input(struct conn *c, enum wait_how how, bool want_write, struct err *e)
 {
 	bool drains = how == WAIT_LINE_START && !c->client;
@@ -492,7 +493,7 @@ static enum err_kind receive_wait(struct conn *c, void *p, size_t n, enum wait_h
 	if (c->out.n > 0 && (k = conn_flush(c, e)) != ERR_OK)
 		return k;
 	for (;;) {
-		bool block = !waited && may_block(c, how == WAIT_LINE_START);
+		bool block = !waited && may_block(c, how);
 		ssize_t got = receive(c, p, n, block, e);
 
 		if (got > 0) {
