@@ -87,6 +87,7 @@ static inline void other_session_main(int argc, char **argv, const struct other 
 
 	if (argc != 4 || strcmp(argv[1], "--other") != 0)
 		return;
+	tap_helper = true;
 	d.fd = open(argv[3], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	s = store_at(&d);
 	for (size_t i = 0; i < n; i++) {
