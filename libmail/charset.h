@@ -65,8 +65,8 @@ bool qp_end(struct qp_dec *d, struct buf *out);
 bool header_decode(struct buf *out, struct str value);
 
 /* Appends the folded form for comparing, as i;unicode-casemap does (RFC 5051): title case, then
- * full compatibility decomposition; then title case once more. Octets that are no UTF-8 become U+FFFD.
- * Folding works character by character: fold(a) fold(b) = fold(ab) when cut between characters. */
+ * full compatibility decomposition; then title case once more. Octets that are no UTF-8 become
+ * U+FFFD. It works by character: fold(a) fold(b) = fold(ab) when cut between characters. */
 bool text_fold(struct buf *out, struct str utf8);
 
 #endif

@@ -25,11 +25,24 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
+/* Offset of the first pair "ab" at or behind `from`; s.n when there is none. */
+static size_t find_pair(struct str s, size_t from, char a, char b)
+{
+	for (;;) {
+		from += str_find(str_skip(s, from), a);
+		if (from + 1 >= s.n)
+			return s.n;
+		if (s.p[from + 1] == b)
+			return from;
+		from++;
+	}
+}
+
 static size_t next_closer(struct words *w, size_t from)
 {
 	if (from < w->closer_from || from > w->closer) {
 		w->closer_from = from;
-		w->closer = from + str_find_str(str_skip(w->in, from), STR("?="));
+		w->closer = find_pair(w->in, from, '?', '=');
 	}
 	return w->closer;
 }
@@ -152,7 +165,7 @@ bool header_decode(struct buf *out, struct str value)
 	size_t done = 0, at = 0;		/* done: octets before it are put or waiting */
 
 	w.closer_from = 1;
-	while ((at += str_find_str(str_skip(value, at), STR("=?"))) < value.n) {
+	while ((at = find_pair(value, at, '=', '?')) < value.n) {
 		struct str between = str_n(value.p + done, at - done);
 		struct word word;
 
