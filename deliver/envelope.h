@@ -51,8 +51,9 @@ struct resolver {
 /* An empty envelope for at most rcpts_max recipients. false: the arena is full. */
 bool envelope_init(struct envelope *env, struct arena *a, size_t rcpts_max) CHECKED;
 
-/* Adds one recipient; scratch is free again afterwards. Errors, after which the envelope is as before: ERR_NOENT nobody there; ERR_DENIED not
- * a domain of ours, or an alias with nothing but unsupported targets; ERR_LIMIT; ERR_TEMP. */
+/* Adds one recipient; scratch is free again afterwards. Errors, after which the envelope is as before:
+ * ERR_NOENT nobody there; ERR_DENIED not a domain of ours, or an alias with nothing but unsupported targets;
+ * ERR_LIMIT; ERR_TEMP. */
 enum err_kind envelope_add(struct envelope *env, struct arena *scratch, const struct resolver *r,
     const struct mail_path *path, struct err *e) CHECKED;
 
