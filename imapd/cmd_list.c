@@ -39,7 +39,7 @@ static const char *special_use(const struct imap_session *s, struct str name)
 static void list_rows(struct imap_session *s, const struct listing *l, const struct mailbox_info *v, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (!v[i].exists || !matches(l, v[i].name))
+		if ((!v[i].exists && !v[i].noselect) || !matches(l, v[i].name))
 			continue;
 		put_row(s, l->word, v[i].noselect ?
 		    v[i].has_children ? "\\Noselect \\HasChildren" : "\\Noselect \\HasNoChildren" :

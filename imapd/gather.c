@@ -141,6 +141,16 @@ static enum err_kind take_literal(struct imap_session *s, const struct literal *
 	return kind;
 }
 
+/* The text moves when it grows, and a refused command's is overwritten; the answer still needs the tag. */
+static void keep_tag(struct imap_session *s)
+{
+	if (s->tag.p != s->text.p)
+		return;
+	s->tag = str_dup(s->a, s->tag);
+	if (s->tag.p == NULL)
+		s->tag.n = 0;
+}
+
 /* The lines and literals behind the first line. */
 static enum gather_result gather_rest(struct imap_session *s, size_t max, struct refusal *no,
     struct cursor *args)
@@ -152,7 +162,9 @@ static enum gather_result gather_rest(struct imap_session *s, size_t max, struct
 	struct err e;
 
 	while (tok_literal_at_end(str_skip(buf_str(&s->text), line_at), &lit, NULL)) {
-		conn_deadline(s->c, IMAP_LITERAL_WAIT_MS);
+		/* Before login the one deadline stays, or a stranger could add to it literal by literal. */
+		if (s->state != IMAP_NOT_AUTHENTICATED)
+			conn_deadline(s->c, IMAP_LITERAL_WAIT_MS);
 		if (no->text == NULL && (s->cmd->flags & CMD_STREAMS) != 0) {
 			(void)parse_head(s, args);
 			if (append_is_at_message(*args, s->a)) {
@@ -161,6 +173,7 @@ static enum gather_result gather_rest(struct imap_session *s, size_t max, struct
 				return GATHER_COMMAND;
 			}
 		}
+		keep_tag(s);
 		if (no->text == NULL)
 			*no = judge_literal(s, &lit, max);
 		if (no->text == NULL) {
@@ -170,12 +183,14 @@ static enum gather_result gather_rest(struct imap_session *s, size_t max, struct
 		} else {
 			if (!lit.nonsync)
 				return GATHER_REFUSED;
-			if (lit.octets > IMAP_SWALLOW_MAX_OCTETS - swallowed)
+			swallowed += s->text.n - line_at;
+			if (swallowed > IMAP_SWALLOW_MAX_OCTETS ||
+			    lit.octets > IMAP_SWALLOW_MAX_OCTETS - swallowed)
 				return too_big_bye(s);
 			swallowed += lit.octets;
 			if (!gather_swallow(s, lit.octets))
 				return GATHER_END;
-			s->text.n = line_at;
+			s->text.n = line_at = 0;
 		}
 		if (conn_read_line(s->c, max - s->text.n, &line, NULL, &e) == ERR_OK)
 			(void)buf_put(&s->text, line);
@@ -215,8 +230,6 @@ enum gather_result gather_command(struct imap_session *s, struct cursor *out_arg
 		no = parse_head(s, out_args);	/* the text may have moved */
 	if (no.text == NULL)
 		return GATHER_COMMAND;
-	if (s->tag.n > 0)			/* the tag's octets are still the text's first */
-		s->tag.p = s->text.p;
 	answer(s, &no);
 	return GATHER_REFUSED;
 }
