@@ -230,6 +230,15 @@ static int watch_all(const struct child *ch)
 	return epoll_fd;
 }
 
+/* The kernel may have woken only this process for a connection that waits: it must not go and leave it
+ * there. */
+static void serve_waiting(const struct child *ch, int epoll_fd)
+{
+	for (unsigned i = 0; i < ch->listeners->n; i++)
+		if (serve_one(ch, epoll_fd, i, 1))
+			return;
+}
+
 static bool one_too_many(const struct child *ch)
 {
 	struct score n;
@@ -248,17 +257,20 @@ void child_run(const struct child *ch)
 	if (!enter(ch->st) || (epoll_fd = watch_all(ch)) < 0)
 		_exit(EX_OSERR);
 	slot_set(ch->sb, ch->ix, SLOT_IDLE, 0);
-	wake_parent(ch);
+	if (*ch->sb->spare_wanted == SPARE_TELL_ALWAYS)
+		wake_parent(ch);
 	while (left > 0 && !self.last) {
 		/* Not all idle children are to look at the same moment: all would leave. */
 		int ms = IDLE_LOOK_MS + (int)(ch->ix % 64) * 50;
 		struct epoll_event ev;
 		int n = epoll_wait(epoll_fd, &ev, 1, ms);
 
-		if (serve_draining() || (n > 0 && ev.data.u32 == UINT32_MAX))
+		if (serve_draining())
 			break;
-		if (n == 0 && one_too_many(ch))
+		if ((n > 0 && ev.data.u32 == UINT32_MAX) || (n == 0 && one_too_many(ch))) {
+			serve_waiting(ch, epoll_fd);
 			break;
+		}
 		if (n > 0 && serve_one(ch, epoll_fd, ev.data.u32, left)) {
 			left--;
 			if (left > 0 && !self.last)

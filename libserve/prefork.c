@@ -43,6 +43,7 @@ struct pool {
 	uint64_t next_tick, next_cert_look, busy_last;
 	uint64_t backoff_ms, no_fork_until;
 	bool ready, draining;
+	bool one_more;			/* the next round starts a child whatever the count */
 };
 
 /* -- children -- */
@@ -117,7 +118,10 @@ static void keep_spare(struct pool *p)
 			p->spare_wanted = (uint32_t)p->st->set.spare_max;
 		p->next_tick = clock_mono_ms() + TICK_MS;
 	}
-	*p->sb.spare_wanted = p->spare_wanted;
+	*p->sb.spare_wanted = p->ready ? p->spare_wanted : SPARE_TELL_ALWAYS;
+	if (p->one_more && spawn(p))
+		n.starting++;
+	p->one_more = false;
 	for (have = n.idle + n.starting; have < p->spare_wanted; have++)
 		if (!spawn(p))
 			break;
@@ -133,6 +137,8 @@ static void note_death(struct pool *p, uint32_t ix, pid_t pid, int status)
 	else if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
 		log_event(LOG_LEVEL_WARN, "serve.child.failed", KV_I("pid", pid),
 		    KV_I("status", WEXITSTATUS(status)));
+	if (WIFSIGNALED(status))	/* a connection may have woken it, and only it */
+		p->one_more = true;
 	if (starting && status != 0)	/* it would go wrong a thousand times a second */
 		back_off(p);
 	p->pids[ix] = 0;
@@ -351,6 +357,7 @@ static void tell_ready(struct pool *p)
 	if (n.idle + n.busy == 0)
 		return;
 	p->ready = true;
+	*p->sb.spare_wanted = p->spare_wanted;
 	sd_notify("READY=1");
 	log_event(LOG_LEVEL_INFO, "serve.ready");
 }

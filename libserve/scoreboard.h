@@ -17,6 +17,8 @@ enum slot_mark {
 	MARK_KEEP,			/* it is not ended in favour of a newcomer */
 	MARK_OVER,			/* its connection is closing: it counts no more */
 };
+/* As spare_wanted: the parent wants to hear of every change. */
+#define SPARE_TELL_ALWAYS UINT32_MAX
 enum slot_full { FULL_NOT, FULL_SERVICE, FULL_PEER };
 
 /* A peer as the limit sees it: an IPv4 address, or an IPv6 network of 64 bits, as any single customer has
