@@ -5,17 +5,66 @@
 static const char base64_digits[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-enum { B64_SKIP = -1, B64_PAD = -2 };
+enum { B64_SKIP = 0, B64_PAD = 65 };
 
-static int base64_value(char c)
+/* A digit's value + 1. */
+static const unsigned char base64_values[256] = {
+	['A'] = 1, ['B'] = 2, ['C'] = 3, ['D'] = 4, ['E'] = 5, ['F'] = 6, ['G'] = 7, ['H'] = 8,
+	['I'] = 9, ['J'] = 10, ['K'] = 11, ['L'] = 12, ['M'] = 13, ['N'] = 14, ['O'] = 15,
+	['P'] = 16, ['Q'] = 17, ['R'] = 18, ['S'] = 19, ['T'] = 20, ['U'] = 21, ['V'] = 22,
+	['W'] = 23, ['X'] = 24, ['Y'] = 25, ['Z'] = 26, ['a'] = 27, ['b'] = 28, ['c'] = 29,
+	['d'] = 30, ['e'] = 31, ['f'] = 32, ['g'] = 33, ['h'] = 34, ['i'] = 35, ['j'] = 36,
+	['k'] = 37, ['l'] = 38, ['m'] = 39, ['n'] = 40, ['o'] = 41, ['p'] = 42, ['q'] = 43,
+	['r'] = 44, ['s'] = 45, ['t'] = 46, ['u'] = 47, ['v'] = 48, ['w'] = 49, ['x'] = 50,
+	['y'] = 51, ['z'] = 52, ['0'] = 53, ['1'] = 54, ['2'] = 55, ['3'] = 56, ['4'] = 57,
+	['5'] = 58, ['6'] = 59, ['7'] = 60, ['8'] = 61, ['9'] = 62, ['+'] = 63, ['/'] = 64,
+	['='] = B64_PAD,
+};
+
+static unsigned base64_value(char c)
 {
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (ascii_is_digit(c))
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : c == '=' ? B64_PAD : B64_SKIP;
+	return base64_values[(unsigned char)c];
+}
+
+/* Whole groups of four digits from the front; returns the octets taken. */
+static size_t base64_groups(struct buf *out, struct str in)
+{
+	char *to = out->p + out->n;
+	size_t i;
+
+	for (i = 0; i + 4 <= in.n; i += 4) {
+		uint32_t v = 0;
+
+		for (size_t k = 0; k < 4; k++) {
+			unsigned d = base64_value(in.p[i + k]);
+
+			if (d - 1 > 63)		/* neither skip nor pad */
+				goto done;
+			v = v << 6 | (d - 1);
+		}
+		*to++ = (char)(v >> 16);
+		*to++ = (char)(v >> 8);
+		*to++ = (char)v;
+	}
+done:
+	out->n = (size_t)(to - out->p);
+	return i;
+}
+
+static void base64_digit(struct base64_dec *d, struct buf *out, unsigned v)
+{
+	if (v == B64_SKIP)
+		return;
+	if (v == B64_PAD) {		/* more may follow: some senders join texts */
+		*d = (struct base64_dec){ .bits = 0 };
+		return;
+	}
+	d->bits = d->bits << 6 | (v - 1);
+	d->n_bits = (uint8_t)(d->n_bits + 6);
+	if (d->n_bits >= 8) {
+		d->n_bits = (uint8_t)(d->n_bits - 8);
+		out->p[out->n++] = (char)(d->bits >> d->n_bits);
+	}
 }
 
 bool base64_feed(struct base64_dec *d, struct buf *out, struct str in)
@@ -23,20 +72,10 @@ bool base64_feed(struct base64_dec *d, struct buf *out, struct str in)
 	if (!buf_reserve(out, in.n / 4 * 3 + 3))
 		return false;
 	for (size_t i = 0; i < in.n; i++) {
-		int v = base64_value(in.p[i]);
-
-		if (v == B64_SKIP)
-			continue;
-		if (v == B64_PAD) {		/* more may follow: some senders join texts */
-			*d = (struct base64_dec){ .bits = 0 };
-			continue;
-		}
-		d->bits = d->bits << 6 | (uint32_t)v;
-		d->n_bits = (uint8_t)(d->n_bits + 6);
-		if (d->n_bits >= 8) {
-			d->n_bits = (uint8_t)(d->n_bits - 8);
-			out->p[out->n++] = (char)(d->bits >> d->n_bits);
-		}
+		if (d->n_bits == 0)
+			i += base64_groups(out, str_skip(in, i));
+		if (i < in.n)
+			base64_digit(d, out, base64_value(in.p[i]));
 	}
 	return true;
 }
@@ -52,7 +91,7 @@ bool base64_decode_strict(struct buf *out, struct str in)
 		return false;
 	in.n -= pad;
 	for (size_t i = 0; i < in.n; i++) {
-		if (base64_value(in.p[i]) < 0)
+		if (base64_value(in.p[i]) - 1 > 63)
 			return false;
 	}
 	if (!base64_feed(&d, out, in))
