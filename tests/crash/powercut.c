@@ -6,6 +6,7 @@
  * must take new mail.
  *
  * Prints TAP. Takes an optional seed for the octets cut inside records; the seed is printed. */
+#include <stdarg.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -188,11 +189,14 @@ static void run_script(struct script *sc)
 enum tail_kind { TAIL_CUT, TAIL_ZEROS, TAIL_GARBAGE, TAIL_KINDS };
 enum index_kind { INDEX_GONE, INDEX_STALE, INDEX_AHEAD, INDEX_TORN, INDEX_KINDS };
 
-static void shell(const char *fmt, const char *a, const char *b)
+static void PRINTF_LIKE(1, 2) shell(const char *fmt, ...)
 {
 	char cmd[1200];
+	va_list ap;
 
-	snprintf(cmd, sizeof cmd, fmt, a, b);
+	va_start(ap, fmt);
+	vsnprintf(cmd, sizeof cmd, fmt, ap);
+	va_end(ap);
 	REQUIRE(system(cmd) == 0);
 }
 
@@ -222,7 +226,7 @@ static void spoil_index(const struct dir *d, const struct dir *stale, enum index
 	int fd;
 
 	if (kind == INDEX_GONE || kind == INDEX_STALE)
-		shell("rm -rf %s/index%s", d->path, "");
+		shell("rm -rf %s/index", d->path);
 	if (kind == INDEX_STALE)
 		shell("cp -a %s/index %s/index", stale->path, d->path);
 	if (kind == INDEX_TORN) {
@@ -232,7 +236,7 @@ static void spoil_index(const struct dir *d, const struct dir *stale, enum index
 		memset(junk, 0x5a, sizeof junk);
 		REQUIRE(pwrite(fd, junk, sizeof junk, 16384 + 1000) == sizeof junk);
 		close(fd);
-		shell("rm -f %s/index/__db.*%s", d->path, "");
+		shell("rm -f %s/index/__db.*", d->path);
 	}
 }
 

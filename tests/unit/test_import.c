@@ -197,7 +197,7 @@ static void test_maildir(void)
 	put_file(fd, "new/2", "b\r\nc");
 	put_file(fd, "dovecot-keywords", "0 Work\n1 Home\n");
 	put_file(fd, ".A.B/cur/3:2,", "d\n");
-	symlinkat("/etc/passwd", fd, "cur/4");
+	CHECK(symlinkat("/etc/passwd", fd, "cur/4") == 0);
 	CHECK(import_maildir(&o, fd, dir, "INBOX", &e) == ERR_OK);
 	CHECK(strcmp(told(o.to), "[F INBOX][B ]a\r\n[E 1 1009940645 Work ][B ]b\r\nc[E 0 1009940645 ]"
 	    "[F A/B][B ]d\r\n[E 0 1009940645 ]") == 0);
