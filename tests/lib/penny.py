@@ -105,6 +105,7 @@ class Instance:
         self.ca = os.path.join(self.dir, "etc/tls/ca.pem")
         self.lmtp_sock = os.path.join(self.dir, "run/lmtp.sock")
         self.started = False
+        self._accounts = None
 
     # -- life --
     def _quickstart(self, *args, timeout=90):
@@ -125,6 +126,10 @@ class Instance:
         return a
 
     def start(self):
+        if self.auth == "pam" and self._accounts is None:
+            # The accounts are the machine's: one instance at a time.
+            self._accounts = open("/tmp/pennypost-test-accounts.lock", "a")
+            fcntl.flock(self._accounts, fcntl.LOCK_EX)
         rc, text = self._quickstart("--detach", *self.args())
         if rc != 0:
             tail = self.log_tail()
@@ -152,6 +157,8 @@ class Instance:
             self.stop()
         finally:
             self._lock.close()
+            if self._accounts is not None:
+                self._accounts.close()
             if self.own_dir and not os.environ.get("PENNY_KEEP"):
                 shutil.rmtree(self.dir, ignore_errors=True)
 
