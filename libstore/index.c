@@ -235,14 +235,25 @@ static enum err_kind roll_copy(struct roll *r, const struct journal_view *v, str
 	return k;
 }
 
+/* UIDs that the mailbox never gave bound no loop: the highest that makes sense, 0 for a mailbox that is gone. */
+static uint32_t highest_uid(const struct roll *r, uint32_t mailbox)
+{
+	const struct ctl_slot *slot = ctl_find_id(r->s, mailbox);
+
+	return slot != NULL ? slot->uidnext - 1 : 0;
+}
+
 /* Calls change for every message of the ranges that the index has. */
 static enum err_kind for_ranges(struct roll *r, uint32_t mailbox, struct ranges ranges,
     void (*change)(struct chunk *c, uint32_t i, const void *how, uint64_t seq), const void *how,
     uint64_t seq, struct err *e)
 {
+	uint32_t highest = highest_uid(r, mailbox);
+
 	for (size_t k = 0; k < ranges.n; k++) {
 		struct uid_range u = range_at(ranges, k);
 
+		u.hi = u.hi < highest ? u.hi : highest;
 		for (uint64_t uid = u.lo; uid <= u.hi;) {
 			uint64_t chunk_end = (uid / CHUNK_UIDS + 1) * CHUNK_UIDS - 1;
 			struct chunk *c;
@@ -354,13 +365,16 @@ static enum err_kind roll_view(struct roll *r, const struct journal_view *v, str
 	struct ranges ranges;
 	struct str name;
 	char key[KEY_MAX];
+	uint32_t highest;
 	enum err_kind k = ERR_OK;
 
 	if (!rec_get_view(v->payload, &view, &name, &ranges))
 		return damaged(r);
+	highest = highest_uid(r, view.mailbox);
 	for (size_t i = 0; i < ranges.n && k == ERR_OK; i++) {
 		struct uid_range u = range_at(ranges, i);
 
+		u.hi = u.hi < highest ? u.hi : highest;
 		for (uint64_t uid = u.lo; uid <= u.hi && k == ERR_OK;) {
 			uint64_t end = (uid / VIEW_UIDS + 1) * VIEW_UIDS - 1;
 			uint32_t number = (uint32_t)(uid / VIEW_UIDS);
@@ -427,7 +441,7 @@ static enum err_kind roll_by_scan(struct roll *r, uint32_t seg, struct err *e)
 	if (k == ERR_OK) {
 		r->n_damaged += scan.n_damaged;
 		r->at.next = seg < r->s->ctl->tail.pos.seg ?
-		    (struct journal_pos){ seg + 1, sizeof(struct seg_header) } : scan.end;
+		    (struct journal_pos){ seg + 1, sizeof(struct seg_header) } : r->s->ctl->tail.pos;
 	}
 	return k;
 }

@@ -459,7 +459,7 @@ static enum err_kind put_back_expunged(struct mailbox *mb, uint64_t upto, struct
 		for (size_t i = 0; i < r.n && k == ERR_OK; i++) {
 			struct uid_range u = range_at(r, i);
 
-			for (uint64_t uid = u.lo; uid <= u.hi && k == ERR_OK; uid++)
+			for (uint64_t uid = u.lo; uid <= u.hi && uid < mb->uidnext && k == ERR_OK; uid++)
 				k = put_back(mb, (uint32_t)uid, e);
 		}
 	}
