@@ -128,7 +128,7 @@ void trace_put_missing(struct buf *out, const struct trace *t, const struct head
 		buf_put(out, STR("Message-ID: <"));
 		put_clean(out, t->id);
 		buf_printf(out, ".%lld@", (long long)t->now_s);
-		put_clean(out, t->hostname);
+		put_clean(out, t->domain);
 		buf_put(out, STR(">\r\n"));
 	}
 }

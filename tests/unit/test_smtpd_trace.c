@@ -49,7 +49,7 @@ static void test_received(void)
 {
 	struct trace t = {
 		.helo = STR_INIT("client.example"), .peer_ip = STR_INIT("192.0.2.7"),
-		.hostname = STR_INIT("mx.test"), .id = STR_INIT("abc.1"), .rcpt = STR_INIT("a@b"),
+		.hostname = STR_INIT("mx.test"), .domain = STR_INIT("site.test"), .id = STR_INIT("abc.1"), .rcpt = STR_INIT("a@b"),
 		.esmtp = true, .now_s = 0,
 	};
 	struct buf b = BUF_INIT(TRACE_MAX_OCTETS);
@@ -76,7 +76,7 @@ static void test_received(void)
 	CHECK(str_find_str(buf_str(&b), STR("a??X-Forged: 1")) < b.n);
 	buf_reset(&b);
 	trace_put_missing(&b, &t, &h);
-	CHECK(str_starts(buf_str(&b), STR("Message-ID: <abc.1.0@mx.test>\r\n")) &&
+	CHECK(str_starts(buf_str(&b), STR("Message-ID: <abc.1.0@site.test>\r\n")) &&
 	    count_char(buf_str(&b), '\n') == 1);
 	buf_free(&b);
 }
