@@ -57,6 +57,7 @@ struct conn {
 	bool snd_slice;			/* SO_SNDTIMEO is set */
 	uint64_t deadline, window_ms;	/* monotonic; what conn_deadline was given */
 	uint64_t rcvtimeo_ms;		/* SO_RCVTIMEO in force; 0: none yet */
+	bool tcp;			/* not a Unix socket */
 	bool loopback;
 	unsigned peer_port;
 	char peer_ip[INET6_ADDRSTRLEN], local_ip[INET6_ADDRSTRLEN];
@@ -109,7 +110,7 @@ static void name_ends(struct conn *c)
 	if (sa.ss_family != AF_UNIX) {
 		int on = 1;
 
-		setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+		c->tcp = setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0;
 	}
 }
 
@@ -481,6 +482,17 @@ static enum err_kind wait_input(struct conn *c, enum wait_how how, bool want_wri
 	return ERR_OK;
 }
 
+/* A peer that sends a literal and then the rest of its line in two writes waits for our acknowledgement in
+ * between (Nagle), and the kernel delays that by 40 ms in the hope of a reply to put it on. Amid a transfer there
+ * is none. The setting wears off, so it is made at each wait. */
+static void acknowledge_at_once(struct conn *c)
+{
+	int on = 1;
+
+	if (c->tcp)
+		setsockopt(c->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+}
+
 /* At least one octet into p. Errors: as conn_read_line. */
 static enum err_kind receive_wait(struct conn *c, void *p, size_t n, enum wait_how how, size_t *out_n,
     struct err *e)
@@ -492,6 +504,8 @@ static enum err_kind receive_wait(struct conn *c, void *p, size_t n, enum wait_h
 		return err_set(e, ERR_EOF, 0, "connection has ended");
 	if (c->out.n > 0 && (k = conn_flush(c, e)) != ERR_OK)
 		return k;
+	if (how != WAIT_LINE_START)
+		acknowledge_at_once(c);
 	for (;;) {
 		bool block = !waited && may_block(c, how);
 		ssize_t got = receive(c, p, n, block, e);

@@ -157,7 +157,7 @@ static void set_limits(const struct sandbox_plan *p, unsigned *done)
 	if ((p->rights & SERVE_ROOT) == 0)
 		ok = limit(RLIMIT_NPROC, 0) && ok;
 	if (!SANDBOX_SANITIZED && p->memory_max_bytes > 0)
-		ok = limit(RLIMIT_AS, p->memory_max_bytes) && ok;
+		ok = limit(RLIMIT_DATA, p->memory_max_bytes) && ok;
 	if (ok)
 		*done |= SANDBOX_RLIMITS;
 }

@@ -18,7 +18,7 @@ struct sandbox_plan {
 	uid_t uid;			/* 0: stay (authd; or not root) */
 	gid_t gid;
 	unsigned rights;		/* SERVE_* of serve.h */
-	uint64_t memory_max_bytes;	/* RLIMIT_AS; 0: none (sanitizers) */
+	uint64_t memory_max_bytes;	/* RLIMIT_DATA: mapped mail does not count; 0: none */
 };
 
 /* Once, in the parent: compiles the filters that sandbox_enter and sandbox_login put in force, makes root_dir
