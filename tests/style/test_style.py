@@ -296,4 +296,20 @@ def _():
     check(bad)
 
 
+@tap.test("SECURITY.md: every test that it names exists")
+def _():
+    bad, promises = [], re.split(r"^\d+\. ", text("SECURITY.md"), flags=re.M)[1:]
+    assert promises
+    for n, promise in enumerate(promises, 1):
+        named = re.findall(r'`(tests/[^`]+)`(?:\s+"([^"]+)")?', promise)
+        if not named:
+            bad.append("promise %d names no test" % n)
+        for path, title in named:
+            if not os.path.exists(os.path.join(SRC, path)):
+                bad.append("promise %d: no %s" % (n, path))
+            elif title and '"%s"' % title not in text(path):
+                bad.append("promise %d: no test \"%s\" in %s" % (n, title, path))
+    check(bad)
+
+
 tap.done()
