@@ -60,8 +60,8 @@ static enum err_kind append(struct filing *f, struct target *t, struct open_stor
 	if (stores_folder(o, f->l->cmd, t->folder, &id, e) != ERR_OK)
 		return e->kind;
 	r = mailbox_append(o->store, id, f->body, &how, out_uid, NULL, e);
-	if (r == ERR_NOENT && id != o->inbox_id)	/* deleted since: INBOX is always there */
-		r = mailbox_append(o->store, o->inbox_id, f->body, &how, out_uid, NULL, e);
+	if (r == ERR_NOENT && id != MAILBOX_INBOX)	/* deleted since: INBOX is always there */
+		r = mailbox_append(o->store, MAILBOX_INBOX, f->body, &how, out_uid, NULL, e);
 	return r == ERR_NOENT ? err_set(e, ERR_TEMP, 0, "INBOX is gone") : r;
 }
 

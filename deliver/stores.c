@@ -10,7 +10,6 @@
 
 static const char auth_socket[] = "store.sock";
 
-enum { FIND_ARENA_OCTETS = 16 * 1024 };
 
 struct stores {
 	struct store_env env;
@@ -90,25 +89,15 @@ static enum err_kind ask_authd(struct str user, bool want_store, char *canonical
 static enum err_kind open_slot(struct stores *st, struct open_store *o, int dirfd,
     const struct stat *dir, const char *user, struct err *e)
 {
-	struct arena *a = arena_new(FIND_ARENA_OCTETS);
-	struct mailbox_info inbox;
-	enum err_kind r;
+	enum err_kind r = store_open(dirfd, &st->env, &o->store, e);
 
-	r = store_open(dirfd, &st->env, &o->store, e);
-	if (r == ERR_OK) {
-		r = store_find(o->store, a, STR("INBOX"), &inbox, e);
-		if (r != ERR_OK)
-			store_close(&o->store);
-	}
 	if (r == ERR_OK) {
 		memcpy(o->user, user, strlen(user) + 1);
-		o->inbox_id = inbox.id;
 		o->dev = dir->st_dev;
 		o->ino = dir->st_ino;
 		o->n_pins = 0;
 	}
-	arena_free(&a);
-	return r == ERR_NOENT ? err_set(e, ERR_TEMP, 0, "the store of %s has no INBOX", user) : r;
+	return r;
 }
 
 /* Gives the slot for the directory that authd handed out, opened already or now. */
@@ -211,7 +200,7 @@ enum err_kind stores_folder(struct open_store *o, struct arena *scratch, struct 
 	struct mailbox_info info;
 	enum err_kind r;
 
-	*out_id = o->inbox_id;
+	*out_id = MAILBOX_INBOX;
 	if (folder.n == 0 || folder.n > STORE_NAME_MAX_OCTETS || !utf8_valid(folder))
 		return ERR_OK;
 	r = store_find(o->store, scratch, folder, &info, e);

@@ -15,7 +15,6 @@ enum {
 struct open_store {
 	char user[AUTH_USER_MAX_OCTETS + 1];	/* canonical name; empty: slot is free */
 	struct store *store;
-	uint32_t inbox_id;
 	uint64_t asked_ms, used;
 	uint64_t dev, ino;
 	unsigned n_pins;

@@ -142,12 +142,14 @@ static enum err_kind append_locked(struct store *s, uint32_t id, const struct bo
 {
 	struct journal_rec r[STORE_KEYWORDS_MAX + 1];
 	struct kw_new add = { .n = 0 };
-	const struct ctl_slot *slot = ctl_find_id(s, id);
+	const struct ctl_slot *slot = id == MAILBOX_INBOX ? ctl_find_name(s, STR("INBOX")) :
+	    ctl_find_id(s, id);
 	size_t n = 0;
 	enum err_kind k;
 
 	if (slot == NULL || !(slot->state & MAILBOX_EXISTS) || (slot->state & MAILBOX_NOSELECT))
 		return err_set(e, ERR_NOENT, 0, "mailbox was deleted");
+	m->mailbox = id = slot->id;
 	if (how->n_keywords > 0 &&
 	    (k = append_keywords(s, id, how, &add, &m->keywords, e)) != ERR_OK)
 		return k;
@@ -166,7 +168,7 @@ enum err_kind mailbox_append(struct store *s, uint32_t id, const struct body *b,
     const struct append *how, uint32_t *out_uid, uint32_t *out_uidvalidity, struct err *e)
 {
 	struct rec_message m = {
-		.mailbox = id, .flags = how->flags & MSG_STORED_FLAGS,
+		.flags = how->flags & MSG_STORED_FLAGS,
 		.internaldate_s = how->internaldate_s != 0 ? how->internaldate_s : clock_real_s(),
 		.record_octets = (uint32_t)b->record.n, .record_crc = b->record_crc,
 		.prefix_octets = (uint32_t)how->prefix.n, .body_octets = (uint32_t)b->n_octets,

@@ -84,6 +84,7 @@ struct append {
 	int64_t internaldate_s;		/* 0: now */
 	bool sync_later;		/* the caller calls store_sync before it acknowledges */
 };
+enum { MAILBOX_INBOX = 0 };	/* as an id: INBOX, whichever mailbox that is now (it changes when INBOX is renamed) */
 /* Files one message (body sealed) into mailbox `id` of store s, which may be another one than the body's spill
  * store. Needs no open mailbox and no index. out_uid, out_uidvalidity may be NULL.
  * Errors: ERR_NOENT (mailbox was deleted), ERR_NOSPC, ERR_QUOTA, ERR_LIMIT (keywords; UIDs used up), ERR_BUSY,

@@ -260,6 +260,8 @@ static void test_folders(void)
 	CHECK(store_find(s, a, STR("old"), &i, NULL) == ERR_OK && i.n_messages == 1);
 	CHECK(store_find(s, a, STR("INBOX"), &j, NULL) == ERR_OK && j.n_messages == 0 &&
 	    j.uidvalidity != i.uidvalidity);
+	CHECK(put_message(s, MAILBOX_INBOX, str_of(small), 0, STR("")) == 1);
+	CHECK(store_find(s, a, STR("INBOX"), &j, NULL) == ERR_OK && j.n_messages == 1);
 	CHECK(store_subscribe(s, STR("not/there"), true, NULL) == ERR_OK);
 	CHECK(store_find(s, a, STR("not/there"), &i, NULL) == ERR_NOENT);
 	CHECK(store_subscribe(s, STR("old"), true, NULL) == ERR_OK);
