@@ -85,6 +85,19 @@ static const struct serve_listener *find_listener(const struct service *svc, str
 	return &svc->listeners[0];
 }
 
+/* Never had a peer; one whose peer has reset it is a session that is over, and no mistake of the admin. */
+static bool never_connected(int fd)
+{
+	struct sockaddr_storage sa;
+	socklen_t n = sizeof sa;
+	int reset = 0;
+
+	if (getpeername(fd, (struct sockaddr *)&sa, &n) == 0 || errno != ENOTCONN)
+		return false;
+	n = sizeof reset;
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &reset, &n) == 0 && reset == 0;
+}
+
 /* 1 listening, 0 connected, -1 nothing that we can serve (*e says what). */
 static int look_at_socket(int fd, struct err *e)
 {
@@ -102,6 +115,10 @@ static int look_at_socket(int fd, struct err *e)
 	n = sizeof listening;
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &n) < 0)
 		listening = 0;
+	if (listening == 0 && never_connected(fd)) {
+		(void)err_set(e, ERR_SYNTAX, 0, "descriptor %d is not connected", fd);
+		return -1;
+	}
 	return listening != 0;
 }
 
