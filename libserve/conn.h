@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* struct conn: one connection: socket, TLS, input and output buffers, and a deadline for the whole
- * command plus a minimum transfer rate. Calls look blocking; inside is a non-blocking descriptor and poll.
+ * command plus a minimum transfer rate. Calls look blocking; inside, the first receive of a command blocks with
+ * SO_RCVTIMEO and everything else is non-blocking calls and poll: a short command is one receive and one send.
  * Output errors are sticky and are looked at once, in conn_flush. */
 #ifndef CONN_H
 #define CONN_H
@@ -11,7 +12,7 @@
 struct conn;
 struct tls_ctx;
 
-/* Takes over fd (a connected stream socket; made non-blocking, TCP_NODELAY set where it is TCP). The
+/* Takes over fd (a connected stream socket in blocking mode; TCP_NODELAY is set where it is TCP). The
  * output buffer is sent by itself when it passes 64 KiB. Exits 75 without memory. */
 struct conn *conn_new(int fd);
 /* Sends what is buffered (with at most 5 s of waiting), TLS close notify, closes. NULL is fine. */
@@ -30,7 +31,7 @@ int conn_fd(const struct conn *c);
 void conn_deadline(struct conn *c, uint64_t ms);
 enum { CONN_MIN_RATE_OCTETS_PER_S = 100, CONN_GRACE_MS = 30000 };
 
-/* -- input -- */
+/* -- input: a call that has to wait sends what is buffered for output first -- */
 /* One line without its line end. max counts octets with the end. The view is into the input buffer and is
  * valid until the next input call. *out_crlf (may be NULL) tells whether the end was CR LF (false: bare LF).
  * Errors: ERR_LIMIT too long (the whole line up to its end is then consumed, bounded by the deadline and by

@@ -272,6 +272,8 @@ static enum err_kind check_services(const struct supervisor *s, const struct pla
 {
 	struct launch l = { p->libexec_dir, s->o->conf_path, s->notify_path };
 
+	if (strcmp(p->set.run_dir, s->run_dir) != 0)	/* the sockets that all share lie there */
+		return err_set(e, ERR_SYNTAX, 0, "[process] run_dir cannot change without a restart");
 	for (size_t i = 0; i < N_SERVICES; i++) {
 		enum err_kind k = p->service[i].wanted ? process_check_conf(service_names[i], &l, e) :
 		    ERR_OK;
