@@ -131,7 +131,8 @@ void cmd_fetch(struct imap_session *s, struct cursor *c)
 	}
 	if (!sync_load(s) || !sync_resolve(s, &f.set, uid, true))
 		return;
-	s->condstore |= fetchatt_has(&f.atts, FETCH_MODSEQ);
+	if (fetchatt_has(&f.atts, FETCH_MODSEQ))
+		sync_enable_condstore(s);
 	f.needs = fetch_needs_of(&f.atts);
 	fetch_all(s, &f);
 	finish(s, &f);

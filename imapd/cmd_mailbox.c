@@ -138,7 +138,8 @@ void cmd_status(struct imap_session *s, struct cursor *args)
 		reply_no(s, "CANNOT", "Not a selectable mailbox");
 		return;
 	}
-	s->condstore |= (mask & 1u << STATUS_HIGHESTMODSEQ) != 0;	/* RFC 7162 s.3.1 */
+	if ((mask & 1u << STATUS_HIGHESTMODSEQ) != 0)
+		sync_enable_condstore(s);
 	conn_put(s->c, STR("* STATUS "));
 	put_mailbox(conn_out(s->c), name);
 	for (unsigned i = 0; i < STATUS_N; i++) {

@@ -45,7 +45,8 @@ static void run(struct imap_session *s, struct search *search)
 {
 	struct search_run r;
 
-	s->condstore |= search->has_modseq;
+	if (search->has_modseq)
+		sync_enable_condstore(s);
 	if (!sync_load(s))
 		return;
 	resolve_sets(s, search);

@@ -106,7 +106,8 @@ void cmd_enable(struct imap_session *s, struct cursor *args)
 		}
 		condstore |= str_eq_nocase(word, STR("CONDSTORE"));
 	} while (!tok_end(args));
-	s->condstore |= condstore;
+	if (condstore)
+		sync_enable_condstore(s);
 	reply_untagged(s, condstore ? "ENABLED CONDSTORE" : "ENABLED");
 	reply_ok(s, NULL, "Enable completed");
 }

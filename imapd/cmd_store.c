@@ -121,7 +121,8 @@ void cmd_store(struct imap_session *s, struct cursor *c)
 		reply_no(s, "LIMIT", "Too many or too long keywords");
 		return;
 	}
-	s->condstore |= args.unchanged_since != UINT64_MAX;
+	if (args.unchanged_since != UINT64_MAX)
+		sync_enable_condstore(s);
 	if (!sync_before_change(s) || !sync_resolve(s, &args.set, uid, true) ||
 	    !sync_uids(s, &args.set, 0, &uids, &n, &gone))
 		return;

@@ -130,6 +130,8 @@ enum err_kind sync_look(struct imap_session *s, struct err *e) CHECKED;	/* the s
 void sync_after_change(struct imap_session *s);
 /* Tells what changed since the last time: EXPUNGE (if the command allows it), EXISTS, RECENT, FLAGS, FETCH. */
 void sync_tell(struct imap_session *s, bool may_expunge);
+/* A CONDSTORE enabling command came (RFC 7162 s.3.1): from now on MODSEQ is told; HIGHESTMODSEQ at once. */
+void sync_enable_condstore(struct imap_session *s);
 /* "* FLAGS" and PERMANENTFLAGS. */
 void sync_put_flags(struct imap_session *s);
 /* "* n FETCH (…": opens, puts what is dirty or asked for, closes. */

@@ -32,6 +32,19 @@ void sync_put_flags(struct imap_session *s)
 	s->told_keywords = n;
 }
 
+void sync_enable_condstore(struct imap_session *s)
+{
+	struct mailbox_info now;
+
+	if (s->condstore)
+		return;
+	s->condstore = true;
+	if (s->mb == NULL)
+		return;
+	mailbox_counters(s->mb, &now);
+	conn_printf(s->c, "* OK [HIGHESTMODSEQ %llu] Highest\r\n", (unsigned long long)now.modseq);
+}
+
 void sync_put_fetch(struct imap_session *s, size_t ix, bool flags)
 {
 	struct message *m = mailbox_at(s->mb, ix);

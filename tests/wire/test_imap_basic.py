@@ -91,6 +91,8 @@ def _():
     for i in range(3):
         assert w.imap(b"a", b"LOGIN alice wrong")[-1].startswith(b"a NO [AUTHENTICATIONFAILED]")
     assert w.line().startswith(b"* BYE") and w.at_end()
+    p.wait_log(r"LOGIN FAILED, ip=\[127\.0\.0\.1\], user=alice, method=LOGIN")
+    p.wait_log(r'imap\.end user="" ip=127\.0\.0\.1 how="too many failed logins"')
 
 
 @tap.test("each command is refused in the wrong state")

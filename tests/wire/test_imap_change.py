@@ -134,6 +134,11 @@ def _():
     line = ok(w, b"SEARCH MODSEQ %d" % new)[0]
     assert re.match(rb"\* SEARCH 1 2 3 \(MODSEQ \d+\)$", line), line
     assert ok(w, b'SEARCH MODSEQ "/flags/\\\\seen" all 9223372036854775807')[0] == b"* SEARCH"
+    late = wire(user)
+    lines = ok(late, b"FETCH 1 MODSEQ")		# the first enabling command tells HIGHESTMODSEQ, the second does not
+    assert lines[0].startswith(b"* OK [HIGHESTMODSEQ ") and lines[1].startswith(b"* 1 FETCH (MODSEQ ("), lines
+    assert len(ok(late, b"FETCH 1 MODSEQ")) == 2
+    assert b"MODSEQ" in ok(late, b"STORE 1 FLAGS (\\Draft)")[0]
     bad(w, b"FETCH 1 FLAGS (CHANGEDSINCE 0)"), bad(w, b"FETCH 1 FLAGS (CHANGEDSINCE 9223372036854775808)")
     bad(w, b"FETCH 1 FLAGS (VANISHED)")
     # STATUS and the mailbox agree
