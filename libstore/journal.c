@@ -26,6 +26,7 @@ enum {
 	SEG_FDS_MAX = 32,			/* descriptors kept open */
 	ZERO_STEP_MIN = 16 * 1024,		/* zeros written ahead: half of what is there, within these */
 	ZERO_STEP_MAX = 1 << 20,
+	RESERVE_OCTETS = 8 * 1024,		/* kept for flags and expunges when the disk is full */
 	IOV_PER_REC = JOURNAL_PARTS + 2,
 	RECS_PER_WRITE = 64,
 };
@@ -356,17 +357,22 @@ static bool write_fully(int fd, struct iovec *iov, int n, off_t off)
 	return true;
 }
 
-/* Zeros ahead of a tail that a group is about to pass. The group's own octets overwrite their part. */
-static enum err_kind zero_ahead(struct segment *s, struct journal_tail *t, size_t group,
+/* Zeros ahead of a tail that a group is about to pass. The group's own octets overwrite their part. What adds mail
+ * leaves a reserve behind it, so that on a full disk mail can still be flagged and deleted. */
+static enum err_kind zero_ahead(struct segment *s, struct journal_tail *t, size_t group, bool adds_mail,
     struct err *e)
 {
 	size_t end = t->pos.off + group, step = end / 2;
 	struct iovec iov;
 
-	if (end <= t->zero_end)
+	if (end + (adds_mail ? RESERVE_OCTETS : 0) <= t->zero_end)
 		return ERR_OK;
 	step = step < ZERO_STEP_MIN ? ZERO_STEP_MIN : step > ZERO_STEP_MAX ? ZERO_STEP_MAX : step;
 	step = ((end + step + 4095) & ~(size_t)4095) - end;
+	if (end < t->zero_end) {	/* from where zeros are already */
+		step += end - t->zero_end;
+		end = t->zero_end;
+	}
 	iov = (struct iovec){ (void *)(uintptr_t)zeros, step > ZERO_STEP_MAX ? ZERO_STEP_MAX : step };
 	step = iov.iov_len;
 	if (!write_fully(s->fd, &iov, 1, (off_t)end))
@@ -437,6 +443,15 @@ static enum err_kind write_group(struct segment *s, const struct journal_rec *r,
 	return ERR_OK;
 }
 
+static bool adds_mail(const struct journal_rec *r, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (r[i].type == REC_MESSAGE || r[i].type == REC_COPY)
+			return true;
+	}
+	return false;
+}
+
 enum err_kind journal_append(struct journal *j, const struct journal_rec *r, size_t n,
     struct journal_tail *tail, struct journal_pos *out_pos, struct err *e)
 {
@@ -449,7 +464,7 @@ enum err_kind journal_append(struct journal *j, const struct journal_rec *r, siz
 		return err_set(e, ERR_LIMIT, 0, "a group of %zu octets", group);
 	if ((k = segment_get(j, t.pos.seg, &s, e)) != ERR_OK ||
 	    (k = segment_open_fd(j, s, e)) != ERR_OK ||
-	    (k = zero_ahead(s, &t, group, e)) != ERR_OK ||
+	    (k = zero_ahead(s, &t, group, adds_mail(r, n), e)) != ERR_OK ||
 	    (k = write_group(s, r, n, &t, out_pos, e)) != ERR_OK)
 		return k;
 	*tail = t;
@@ -496,7 +511,7 @@ static enum err_kind segment_start(struct journal *j, uint64_t store_id, struct 
 		return err_sys(e, errno, "create %s", name);
 	t.pos = (struct journal_pos){ s.number, sizeof s.h };
 	t.zero_end = 0;
-	if ((k = zero_ahead(&s, &t, journal_group_octets(&rec, 1), e)) == ERR_OK) {
+	if ((k = zero_ahead(&s, &t, journal_group_octets(&rec, 1), false, e)) == ERR_OK) {
 		if (!write_fully(s.fd, &iov, 1, 0))
 			k = err_sys(e, errno, "write %s", name);
 		else

@@ -466,6 +466,42 @@ static enum err_kind put_back_expunged(struct mailbox *mb, uint64_t upto, struct
 	return k;
 }
 
+/* Without the index (a full disk has no room for it, or it is beyond help): the whole journal up to the view's
+ * position says the same, only slower. */
+static enum err_kind see_up_to(void *ctx, const struct journal_view *v, struct err *e)
+{
+	struct mailbox *replayed = ctx;
+
+	return v->h.seq <= replayed->seq_wanted ? see_record(replayed, v, false, e) : ERR_OK;
+}
+
+static enum err_kind load_from_journal(struct mailbox *mb, struct err *e)
+{
+	struct mailbox r = { .s = mb->s, .id = mb->id, .loaded = true, .seq_wanted = mb->seq };
+	struct journal_scan scan;
+	uint32_t first, last;
+	enum err_kind k = journal_range(mb->s->journal, &first, &last, e);
+
+	for (uint32_t seg = first; k == ERR_OK && seg <= mb->pos.seg; seg++) {
+		k = journal_scan(mb->s->journal, seg, see_up_to, &r, &scan, e);
+		if (k == ERR_CORRUPT || k == ERR_NOENT)
+			k = ERR_OK;	/* damage costs what it hit */
+	}
+	if (k != ERR_OK) {
+		free(r.m);
+		return k;
+	}
+	mailbox_expel(&r, NULL, NULL);
+	for (size_t ix = 0; ix < r.n; ix++)
+		r.m[ix].dirty = 0;
+	free(mb->m);
+	mb->m = r.m;
+	mb->n = r.n;
+	mb->cap = r.cap;
+	mb->kw = r.kw;
+	return ERR_OK;
+}
+
 static enum err_kind load_locked(struct mailbox *mb, uint64_t *out_upto, struct err *e)
 {
 	enum err_kind k = index_enter(mb->s, e);
@@ -495,6 +531,10 @@ enum err_kind mailbox_load(struct mailbox *mb, struct err *e)
 		return k;
 	k = load_locked(mb, &upto, e);
 	store_unlock(mb->s);
+	if (k != ERR_OK) {
+		upto = mb->seq;
+		k = load_from_journal(mb, e);
+	}
 	if (k != ERR_OK)
 		return err_note(e, "load mailbox");
 	forget_newer(mb);
