@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* APPEND (RFC 3501 s.6.3.11, RFC 4315 s.3). The message's literal is still on the connection when the handler
- * runs: everything that can be refused is refused before "+ OK", and the octets go straight into a body.
- * Invariant: when the handler returns, either the whole literal and the end of its command have been read or
- * the session is over. */
+/* APPEND (RFC 3501 s.6.3.11, RFC 4315 s.3). The message's literal is still on the connection
+ * when the handler runs: everything that can be refused is refused before "+ OK", and the octets
+ * go straight into a body. Invariant: when the handler returns, either the whole literal and the
+ * end of its command have been read or the session is over. */
 #include "../libmail/date.h"
 #include "flags.h"
 #include "session.h"
@@ -57,7 +57,8 @@ static void turn_down(struct imap_session *s, const char *code, const char *text
 		reply_no(s, code, text);
 		return;
 	}
-	/* It is on its way. A message of a size we might have taken is read and dropped; more ends the session. */
+	/* It is on its way. A message of a size we might have taken is read and dropped; more
+	 * ends the session. */
 	if (s->stream.octets > s->conf->message_size_limit_bytes) {
 		s->why_ended = "literal too large";
 		reply_bye(s, "TOOBIG", "Message too large");
@@ -76,7 +77,8 @@ static void turn_down(struct imap_session *s, const char *code, const char *text
 
 enum { CHUNK_OCTETS = 32 * 1024 };
 
-/* Mail is stored in wire form: a bare LF becomes CR LF, as every line end of a client that has none means it. */
+/* Mail is stored in wire form: a bare LF becomes CR LF, as every line end of a client that has
+ * none means it. */
 static enum err_kind add_wire_form(struct body *b, struct str in, bool *after_cr, struct err *e)
 {
 	size_t from = 0;

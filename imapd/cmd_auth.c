@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* LOGIN and AUTHENTICATE. The password is authd's to check; what comes back is the key to one store, and from
- * then on this process can reach nothing else. That passwords may be sent at all was checked before the
- * command's literals were taken (gather.c). */
+/* LOGIN and AUTHENTICATE. The password is authd's to check; what comes back is the key to one
+ * store, and from then on this process can reach nothing else. That passwords may be sent at all
+ * was checked before the command's literals were taken (gather.c). */
 #include <unistd.h>
 
 #include "../libbase/log.h"
@@ -88,7 +88,8 @@ void cmd_login(struct imap_session *s, struct cursor *args)
 	log_in(s, &q);
 }
 
-/* Sends a challenge and reads the answer into the arena. False: has answered, or the session is over. */
+/* Sends a challenge and reads the answer into the arena. False: has answered, or the session is
+ * over. */
 static bool converse(struct imap_session *s, struct str challenge, struct str *out)
 {
 	struct str line;

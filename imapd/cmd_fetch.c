@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* FETCH and UID FETCH (RFC 3501 s.6.4.5, RFC 7162 s.3.1.4). Answers are streamed: at most one message is open, and
- * what is written leaves as the connection's buffer fills. */
+/* FETCH and UID FETCH (RFC 3501 s.6.4.5, RFC 7162 s.3.1.4). Answers are streamed: at most one
+ * message is open, and what is written leaves as the connection's buffer fills. */
 #include "../libbase/log.h"
 #include "fetchput.h"
 
@@ -35,7 +35,8 @@ static bool wanted(const struct fetch_cmd *f, const struct message *m)
 	return m->modseq > f->changed_since || f->changed_since == 0;
 }
 
-/* Marks a batch of positions \Seen. A store that is full still lets its mail be read, so failure is only logged. */
+/* Marks a batch of positions \Seen. A store that is full still lets its mail be read, so failure
+ * is only logged. */
 static void mark_seen(struct imap_session *s, const struct fetch_cmd *f, size_t lo, size_t hi)
 {
 	struct flag_change seen = { .op = FLAG_ADD, .flags = MSG_SEEN, .unchanged_since = UINT64_MAX };

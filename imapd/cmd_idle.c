@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* IDLE (RFC 2177): sleeps on the store's own wake-up, so that it costs nothing while nothing happens and a
- * change is told at once. The line told now and then shows both sides that the other is still there. */
+/* IDLE (RFC 2177): sleeps on the store's own wake-up, so that it costs nothing while nothing
+ * happens and a change is told at once. The line told now and then shows both sides that the
+ * other is still there. */
 #include "../libbase/log.h"
 #include "session.h"
 

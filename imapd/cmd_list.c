@@ -70,8 +70,9 @@ static bool is_subscribed(const struct mailbox_info *v, size_t n, struct str nam
 	return lo < n && str_eq(v[lo].name, name) && v[lo].subscribed;
 }
 
-/* RFC 3501 s.6.3.9: with '%', a name that is not subscribed but has subscribed names below it is told as
- * \Noselect. Names below one parent stand together, so that the first of them tells the parent. */
+/* RFC 3501 s.6.3.9: with '%', a name that is not subscribed but has subscribed names below it is
+ * told as \Noselect. Names below one parent stand together, so that the first of them tells the
+ * parent. */
 static void lsub_parents(struct imap_session *s, const struct listing *l, const struct mailbox_info *v,
     size_t n, struct str name, struct str previous)
 {
@@ -99,8 +100,8 @@ static void lsub_rows(struct imap_session *s, const struct listing *l, const str
 	}
 }
 
-/* Reads reference and pattern; the interpreted name is the one behind the other (RFC 3501 s.6.3.8). *out_root: the
- * pattern is empty. */
+/* Reads reference and pattern; the interpreted name is the one behind the other (RFC 3501
+ * s.6.3.8). *out_root: the pattern is empty. */
 static bool list_args(struct imap_session *s, struct cursor *args, struct listing *l, bool *out_root)
 {
 	struct buf utf8 = BUF_INIT(LIST_ARG_MAX_OCTETS);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
-/* CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE (RFC 3501 s.6.3.3 to s.6.3.7) and STATUS (s.6.3.10). The store
- * knows the rules of names; here they are only translated. */
+/* CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE (RFC 3501 s.6.3.3 to s.6.3.7) and STATUS
+ * (s.6.3.10). The store knows the rules of names; here they are only translated. */
 #include "session.h"
 
-/* "foo/" in CREATE announces that names will be made below it; the separator is no part of the name. */
+/* "foo/" in CREATE announces that names will be made below it; the separator is no part of the
+ * name. */
 static struct str without_slash(struct str name)
 {
 	return str_ends(name, STR("/")) ? str_head(name, name.n - 1) : name;

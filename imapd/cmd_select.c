@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* SELECT, EXAMINE, CLOSE, UNSELECT (RFC 3501 s.6.3.1, s.6.3.2, s.6.4.2; RFC 3691; RFC 7162 s.3.1.8). SELECT
- * answers from counters and loads messages only for what the counters do not know. */
+/* SELECT, EXAMINE, CLOSE, UNSELECT (RFC 3501 s.6.3.1, s.6.3.2, s.6.4.2; RFC 3691; RFC 7162
+ * s.3.1.8). SELECT answers from counters and loads messages only for what the counters do not
+ * know. */
 #include "session.h"
 
 /* "(CONDSTORE)"; other parameters are refused, as RFC 4466 s.2.1 wants. */

@@ -8,8 +8,8 @@ enum {
 	ID_VALUE_MAX_OCTETS = 1024,
 };
 
-/* RFC 3501 s.7.2.1; differs by state. What works before login is told then, too, because some clients (Python's
- * imaplib) never ask again. */
+/* RFC 3501 s.7.2.1; differs by state. What works before login is told then, too, because some
+ * clients (Python's imaplib) never ask again. */
 void put_capabilities(struct imap_session *s)
 {
 	bool in = s->state != IMAP_NOT_AUTHENTICATED;

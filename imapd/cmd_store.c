@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* STORE and UID STORE (RFC 3501 s.6.4.6; RFC 7162 s.3.1.3). One journal record for the whole command. */
+/* STORE and UID STORE (RFC 3501 s.6.4.6; RFC 7162 s.3.1.3). One journal record for the whole
+ * command. */
 #include "flags.h"
 #include "session.h"
 
@@ -48,8 +49,8 @@ static bool parse(struct cursor *c, struct arena *a, struct store_args *out)
 	return flags_parse(c, a, true, &out->flags) && tok_end(c);
 }
 
-/* Tells the outcome message by message. What failed the condition is told with its flags, so that the client
- * need not ask (RFC 7162 s.3.1.3, Example 10). */
+/* Tells the outcome message by message. What failed the condition is told with its flags, so
+ * that the client need not ask (RFC 7162 s.3.1.3, Example 10). */
 static void tell(struct imap_session *s, const struct store_args *args, const uint32_t *failed,
     size_t n_failed)
 {

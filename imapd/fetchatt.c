@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* FETCH's items. Pure functions of the command's text. Invariant: labels of the items in one list are
- * distinct. */
+/* FETCH's items. Pure functions of the command's text. Invariant: labels of the items in one
+ * list are distinct. */
 #include "fetchatt.h"
 
 #include "../libmail/header.h"
@@ -193,7 +193,8 @@ static void label_field(struct buf *b, struct str name)
 	(void)buf_put(b, name);
 }
 
-/* The answer names the section as it was asked, in one spelling (RFC 3501 s.7.4.2, BODY[<section>]<<origin>>). */
+/* The answer names the section as it was asked, in one spelling (RFC 3501 s.7.4.2,
+ * BODY[<section>]<<origin>>). */
 static bool make_label(struct arena *a, struct fetch_att *att)
 {
 	const struct fetch_section *s = &att->section;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The data items of FETCH (RFC 3501 s.6.4.5, fetch-att; RFC 7162 s.3.1.4): parsed, macros expanded, each kept once,
- * so that asking 500 times for one body is answered once. */
+/* The data items of FETCH (RFC 3501 s.6.4.5, fetch-att; RFC 7162 s.3.1.4): parsed, macros
+ * expanded, each kept once, so that asking 500 times for one body is answered once. */
 #ifndef IMAPD_FETCHATT_H
 #define IMAPD_FETCHATT_H
 
@@ -48,7 +48,8 @@ struct fetch_atts {
 	bool over;			/* more than FETCH_ATTS_MAX: answer [LIMIT] */
 };
 
-/* Reads one item, a macro (ALL, FAST, FULL) or a parenthesised list. False: syntax, or the arena is full. */
+/* Reads one item, a macro (ALL, FAST, FULL) or a parenthesised list. False: syntax, or the arena
+ * is full. */
 bool fetchatt_parse(struct cursor *c, struct arena *a, struct fetch_atts *out);
 
 /* Adds an item without arguments (FETCH_UID, FETCH_MODSEQ) unless it is there. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Writes FETCH answers (RFC 3501 s.7.4.2). The message is its prefix followed by its body; offsets of the
- * record are those of the body. ENVELOPE and BODYSTRUCTURE lie in the record as they go on the wire. */
+/* Writes FETCH answers (RFC 3501 s.7.4.2). The message is its prefix followed by its body;
+ * offsets of the record are those of the body. ENVELOPE and BODYSTRUCTURE lie in the record as
+ * they go on the wire. */
 #include "fetchput.h"
 
 #include "../libmail/date.h"
@@ -54,7 +55,8 @@ struct range {
 	uint64_t from, len;		/* of the message */
 };
 
-/* Where a section lies; for HEADER.FIELDS the header they are taken from. False: there is no such part. */
+/* Where a section lies; for HEADER.FIELDS the header they are taken from. False: there is no
+ * such part. */
 static bool section_range(const struct source *src, const struct fetch_section *sec, struct range *out)
 {
 	uint64_t prefix = src->text.prefix.n;
@@ -233,7 +235,8 @@ static void put_item(struct imap_session *s, const struct source *src, const str
 	}
 }
 
-/* Flags that changed behind the client's back (by \Seen just now, or by another session) ride along. */
+/* Flags that changed behind the client's back (by \Seen just now, or by another session) ride
+ * along. */
 static void put_news(struct imap_session *s, const struct fetch_atts *atts, const struct message *m)
 {
 	if (m->dirty == 0 || m->gone)

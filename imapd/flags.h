@@ -14,8 +14,9 @@ struct flag_list {
 	bool over;			/* more or longer keywords than a mailbox can have: answer [LIMIT] */
 };
 
-/* "(\Seen $Forwarded)"; with bare_allowed also "\Seen $Forwarded" up to the end of the text (STORE). \Recent is
- * passed over: clients copy it from what they fetched. Unknown system flags are a syntax error. */
+/* "(\Seen $Forwarded)"; with bare_allowed also "\Seen $Forwarded" up to the end of the text
+ * (STORE). \Recent is passed over: clients copy it from what they fetched. Unknown system flags
+ * are a syntax error. */
 bool flags_parse(struct cursor *c, struct arena *a, bool bare_allowed, struct flag_list *out);
 
 /* Appends "\Answered \Seen …" without parentheses; returns how many were put. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /* Gathers one command: lines and literals into s->text, in which literals stand as they came.
- * Invariants: s->text never passes the command limit; "+ OK" is sent only to a literal that fits and whose
- * command may run now; what a refused command sends unasked is read up to IMAP_SWALLOW_MAX_OCTETS, then the
- * connection ends (RFC 7888 s.4), so that the stream is never out of step. */
+ * Invariants: s->text never passes the command limit; "+ OK" is sent only to a literal that fits
+ * and whose command may run now; what a refused command sends unasked is read up to
+ * IMAP_SWALLOW_MAX_OCTETS, then the connection ends (RFC 7888 s.4), so that the stream is never
+ * out of step. */
 #include "session.h"
 
 enum { GATHER_TEXT_SLACK = 16 };
@@ -52,7 +53,8 @@ static struct refusal parse_head(struct imap_session *s, struct cursor *out_args
 		return bad(s->state == IMAP_NOT_AUTHENTICATED ? "Log in first" :
 		    (s->cmd->states & IMAP_SELECTED) != 0 ? "No mailbox is selected" :
 		    "Not allowed in this state");
-	/* A client that was told LOGINDISABLED must not be invited to send its password (RFC 3501 s.6.2.3). */
+	/* A client that was told LOGINDISABLED must not be invited to send its password (RFC
+	 * 3501 s.6.2.3). */
 	if ((s->cmd->flags & CMD_SECRET) != 0 && !gather_may_log_in(s))
 		return (struct refusal){ true, "PRIVACYREQUIRED", "Log in under TLS only" };
 	return (struct refusal){ 0 };
@@ -141,7 +143,8 @@ static enum err_kind take_literal(struct imap_session *s, const struct literal *
 	return kind;
 }
 
-/* The text moves when it grows, and a refused command's is overwritten; the answer still needs the tag. */
+/* The text moves when it grows, and a refused command's is overwritten; the answer still needs
+ * the tag. */
 static void keep_tag(struct imap_session *s)
 {
 	if (s->tag.p != s->text.p)
@@ -162,7 +165,8 @@ static enum gather_result gather_rest(struct imap_session *s, size_t max, struct
 	struct err e;
 
 	while (tok_literal_at_end(str_skip(buf_str(&s->text), line_at), &lit, NULL)) {
-		/* Before login the one deadline stays, or a stranger could add to it literal by literal. */
+		/* Before login the one deadline stays, or a stranger could add to it literal by
+		 * literal. */
 		if (s->state != IMAP_NOT_AUTHENTICATED)
 			conn_deadline(s->c, IMAP_LITERAL_WAIT_MS);
 		if (no->text == NULL && (s->cmd->flags & CMD_STREAMS) != 0) {

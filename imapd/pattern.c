@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Matching by simulating the pattern's automaton on bit sets: no backtracking, so that "*a*a*a…b" costs
- * what "a" costs. Invariant: no two neighbouring tokens are wildcards, so one shift closes a state over
- * the empty matches. */
+/* Matching by simulating the pattern's automaton on bit sets: no backtracking, so that
+ * "*a*a*a…b" costs what "a" costs. Invariant: no two neighbouring tokens are wildcards, so one
+ * shift closes a state over the empty matches. */
 #include "pattern.h"
 
 enum { TOK_LITERAL, TOK_PERCENT, TOK_STAR };

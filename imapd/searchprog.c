@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* Parser of SEARCH programs. The tree is built with an explicit stack of at most SEARCH_DEPTH_MAX open
- * groups, and a chain of NOTs is only counted, so that depth of input never becomes depth of stack.
- * Invariant: a node's children stand in ascending cost once its group is closed. */
+/* Parser of SEARCH programs. The tree is built with an explicit stack of at most
+ * SEARCH_DEPTH_MAX open groups, and a chain of NOTs is only counted, so that depth of input
+ * never becomes depth of stack. Invariant: a node's children stand in ascending cost once its
+ * group is closed. */
 #include "searchprog.h"
 
 #include "../libmail/charset.h"
@@ -58,7 +59,8 @@ static const struct search_key {
 	{ "UNSEEN", SEARCH_FLAG, ARG_NONE, true, MSG_SEEN, NULL },
 };
 
-/* A group that waits for keys: AND takes them up to its ')' (the outermost: up to the end), OR takes two. */
+/* A group that waits for keys: AND takes them up to its ')' (the outermost: up to the end), OR
+ * takes two. */
 struct open_group {
 	struct search_node *node;
 	bool parens;
@@ -107,7 +109,8 @@ static struct search_node *new_node(struct parser *p, enum search_op op)
 	return n;
 }
 
-/* Behind the last child that costs no more, so that dear keys are asked last and equals stay in order. */
+/* Behind the last child that costs no more, so that dear keys are asked last and equals stay in
+ * order. */
 static void add_child(struct search_node *group, struct search_node *n)
 {
 	struct search_node **at = &group->first;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The program of SEARCH (RFC 3501 s.6.4.4, RFC 7162 s.3.1.5) as a tree: parsed, NOTs folded, and every AND and OR
- * ordered so that keys that need no message come first. */
+/* The program of SEARCH (RFC 3501 s.6.4.4, RFC 7162 s.3.1.5) as a tree: parsed, NOTs folded, and
+ * every AND and OR ordered so that keys that need no message come first. */
 #ifndef IMAPD_SEARCHPROG_H
 #define IMAPD_SEARCHPROG_H
 
@@ -53,7 +53,8 @@ struct search {
 	size_t n_nodes, cap_nodes, n_needles;
 };
 
-/* Parses "[CHARSET x] key …" up to the end of the text. In every case search_free is to be called. */
+/* Parses "[CHARSET x] key …" up to the end of the text. In every case search_free is to be
+ * called. */
 enum search_result search_parse(struct cursor *c, struct arena *a, struct search *out);
 void search_free(struct search *s);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Evaluates search programs. The recursion follows the tree, whose depth the parser bounds. A record or a
- * message is opened when the first key needs it and closed with its message. What can't be read matches
- * nothing and is reported. */
+/* Evaluates search programs. The recursion follows the tree, whose depth the parser bounds. A
+ * record or a message is opened when the first key needs it and closed with its message. What
+ * can't be read matches nothing and is reported. */
 #include "searchrun.h"
 
 #include "../libmail/charset.h"
@@ -106,8 +106,8 @@ static bool fields_have(struct search_run *r, struct search_node *n, struct str 
 	return false;
 }
 
-/* The record tells which fields a message has; what was put before it at delivery is not in the record, so that
- * only the names of an address or subject are sure to be absent. */
+/* The record tells which fields a message has; what was put before it at delivery is not in the
+ * record, so that only the names of an address or subject are sure to be absent. */
 static bool header_has(struct search_run *r, struct search_node *n)
 {
 	static const struct str never_added[] = {

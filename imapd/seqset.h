@@ -18,8 +18,9 @@ struct seqset {
 /* Reads a set off the text. Numbers are 1 … 2^32-1. False: syntax, or the arena is full. */
 bool seqset_parse(struct cursor *c, struct arena *a, struct seqset *out);
 
-/* Gives "*" its value, `last` (the largest number in use, 0: there is none), turns reversed ranges round, sorts and
- * joins: afterwards ranges ascend and do not touch. Without any message what has a "*" in it is empty. */
+/* Gives "*" its value, `last` (the largest number in use, 0: there is none), turns reversed
+ * ranges round, sorts and joins: afterwards ranges ascend and do not touch. Without any message
+ * what has a "*" in it is empty. */
 void seqset_resolve(struct seqset *set, uint32_t last);
 
 /* Is n in the (resolved) set? */

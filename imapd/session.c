@@ -12,7 +12,8 @@ static void greet(struct imap_session *s)
 	conn_printf(s->c, "] %s IMAP4rev1 ready\r\n", s->serve->set->hostname);
 }
 
-/* Before login the time runs from the connection's start, so that a stranger can't hold a process by talking. */
+/* Before login the time runs from the connection's start, so that a stranger can't hold a
+ * process by talking. */
 static void set_deadline(struct imap_session *s, uint64_t login_end_ms)
 {
 	uint64_t now = clock_mono_ms();

@@ -82,9 +82,10 @@ void imap_session(struct serve_session *serve);
 
 /* -- gather.c -- */
 enum gather_result { GATHER_COMMAND, GATHER_REFUSED, GATHER_END };
-/* Reads one command with its literals into s->text and finds its table entry. GATHER_REFUSED: has answered;
- * GATHER_END: the session is over (s->why_ended is set, a BYE is written where one can be). Never holds more than the
- * configured octets, and says "+ OK" only to a literal that fits. */
+/* Reads one command with its literals into s->text and finds its table entry. GATHER_REFUSED:
+ * has answered; GATHER_END: the session is over (s->why_ended is set, a BYE is written where one
+ * can be). Never holds more than the configured octets, and says "+ OK" only to a literal that
+ * fits. */
 enum gather_result gather_command(struct imap_session *s, struct cursor *out_args);
 /* Reads and drops n octets. False when the connection ended. */
 bool gather_swallow(struct imap_session *s, uint64_t n);
@@ -95,12 +96,13 @@ bool gather_may_log_in(const struct imap_session *s);
 const struct imap_cmd *command_find(struct str name);
 
 /* -- reply.c -- */
-/* Tagged answers. ok tells first what changed in the mailbox. code may be NULL ("TRYCREATE"). bad counts towards
- * bad_commands_max. */
+/* Tagged answers. ok tells first what changed in the mailbox. code may be NULL ("TRYCREATE").
+ * bad counts towards bad_commands_max. */
 void reply_ok(struct imap_session *s, const char *code, const char *text);
 void reply_no(struct imap_session *s, const char *code, const char *text);
 void reply_bad(struct imap_session *s, const char *text);
-/* Tagged NO with the response code of RFC 5530 for the error's kind; what is our fault is logged. */
+/* Tagged NO with the response code of RFC 5530 for the error's kind; what is our fault is
+ * logged. */
 void reply_err(struct imap_session *s, const struct err *e, const char *what);
 void reply_untagged(struct imap_session *s, const char *line);
 void reply_bye(struct imap_session *s, const char *code, const char *text);
@@ -113,7 +115,8 @@ void put_string(struct buf *out, struct str v);
 void put_mailbox(struct buf *out, struct str utf8);
 /* "COPYUID 1 2:3 7:8" and the like: numbers as a set, sent piece by piece. */
 void put_set(struct imap_session *s, const uint32_t *v, size_t n);
-/* Reads a mailbox argument into UTF-8 (in the arena). False: has answered (BAD for syntax, NO for a name that can't be). */
+/* Reads a mailbox argument into UTF-8 (in the arena). False: has answered (BAD for syntax, NO
+ * for a name that can't be). */
 bool arg_mailbox(struct imap_session *s, struct cursor *args, struct str *out);
 /* The same for a name that was read already; answers nothing. */
 bool arg_name(struct imap_session *s, struct str sent, struct str *out);
@@ -123,14 +126,18 @@ bool arg_end(struct imap_session *s, const struct cursor *args);
 /* -- sync.c -- */
 /* Loads the messages of the selected mailbox. False: has answered. */
 bool sync_load(struct imap_session *s);
-/* Around a change of our own. Other sessions' changes that come in between are noticed because then more than our one
- * record became durable; without this every STORE would look through the whole view. False: has answered. */
+/* Around a change of our own. Other sessions' changes that come in between are noticed because
+ * then more than our one record became durable; without this every STORE would look through the
+ * whole view. False: has answered. */
 bool sync_before_change(struct imap_session *s);
-enum err_kind sync_look(struct imap_session *s, struct err *e) CHECKED;	/* the same, for loaded messages; answers nothing */
 void sync_after_change(struct imap_session *s);
-/* Tells what changed since the last time: EXPUNGE (if the command allows it), EXISTS, RECENT, FLAGS, FETCH. */
+/* sync_before_change for messages that are loaded; answers nothing. */
+enum err_kind sync_look(struct imap_session *s, struct err *e) CHECKED;
+/* Tells what changed since the last time: EXPUNGE (if the command allows it), EXISTS, RECENT,
+ * FLAGS, FETCH. */
 void sync_tell(struct imap_session *s, bool may_expunge);
-/* A CONDSTORE enabling command came (RFC 7162 s.3.1): from now on MODSEQ is told; HIGHESTMODSEQ at once. */
+/* A CONDSTORE enabling command came (RFC 7162 s.3.1): from now on MODSEQ is told; HIGHESTMODSEQ
+ * at once. */
 void sync_enable_condstore(struct imap_session *s);
 /* "* FLAGS" and PERMANENTFLAGS. */
 void sync_put_flags(struct imap_session *s);
@@ -138,11 +145,12 @@ void sync_put_flags(struct imap_session *s);
 void sync_put_fetch(struct imap_session *s, size_t ix, bool flags);
 /* Ends the selected state. */
 void sync_close(struct imap_session *s);
-/* Turns a parsed set of message numbers or UIDs (cmd's CMD_UID) into positions of the view, as half-open ranges
- * lo <= ix < hi, ascending. With strict, numbers past the end answer BAD (false). */
+/* Turns a parsed set of message numbers or UIDs (cmd's CMD_UID) into positions of the view, as
+ * half-open ranges lo <= ix < hi, ascending. With strict, numbers past the end answer BAD
+ * (false). */
 bool sync_resolve(struct imap_session *s, struct seqset *set, bool uid, bool strict);
-/* The UIDs of the messages in those ranges that are not gone and have all of with_flags; *out_gone (may be NULL): some
- * were gone. False: has answered. */
+/* The UIDs of the messages in those ranges that are not gone and have all of with_flags;
+ * *out_gone (may be NULL): some were gone. False: has answered. */
 bool sync_uids(struct imap_session *s, const struct seqset *ranges, uint32_t with_flags, uint32_t **out,
     size_t *out_n, bool *out_gone);
 /* Expunges what has \Deleted in those ranges, or everywhere (NULL). False: has answered. */
@@ -181,7 +189,8 @@ void cmd_move(struct imap_session *s, struct cursor *args);
 void cmd_expunge(struct imap_session *s, struct cursor *args);
 void cmd_uid_expunge(struct imap_session *s, struct cursor *args);
 
-/* Is the text of a command so far ("tag APPEND box (flags) date") complete up to its message literal? */
+/* Is the text of a command so far ("tag APPEND box (flags) date") complete up to its message
+ * literal? */
 bool append_is_at_message(struct cursor args, struct arena *a);
 
 #endif

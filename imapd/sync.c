@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* What the client knows of the selected mailbox, and how it learns more.
- * Invariants: told_exists is the number of messages the client believes in; a message number on the wire is
- * a position of the view plus 1, since the view loses messages only in mailbox_expel, which tells each;
+/* What the client knows of the selected mailbox, and how it learns more. Invariants: told_exists
+ * is the number of messages the client believes in; a message number on the wire is a position
+ * of the view plus 1, since the view loses messages only in mailbox_expel, which tells each;
  * EXPUNGE goes out only where the command allows it. */
 #include "../libbase/log.h"
 #include "flags.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Tokens of RFC 3501 s.9. Pure: reads the text it is given, allocates only in the caller's arena. */
+/* Tokens of RFC 3501 s.9. Pure: reads the text it is given, allocates only in the caller's
+ * arena. */
 #include "token.h"
 
 bool tok_char(struct cursor *c, char want)

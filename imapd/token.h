@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
-/* The words of IMAP's grammar (RFC 3501 s.9), read off the front of a command's text. The text is a whole
- * command without its last line end; literals stand in it as they came: "{5}" CR LF and five octets.
+/* The words of IMAP's grammar (RFC 3501 s.9), read off the front of a command's text. The text
+ * is a whole command without its last line end; literals stand in it as they came: "{5}" CR LF
+ * and five octets.
  *
- * Every function returns false when the next octets are not what it reads; the cursor may then stand
- * anywhere, because a command that does not parse is refused whole. */
+ * Every function returns false when the next octets are not what it reads; the cursor may then
+ * stand anywhere, because a command that does not parse is refused whole. */
 #ifndef IMAPD_TOKEN_H
 #define IMAPD_TOKEN_H
 
@@ -33,11 +34,12 @@ bool tok_is_atom_char(char ch);
 
 bool tok_tag(struct cursor *c, struct str *out);
 bool tok_atom(struct cursor *c, struct str *out);
-/* The given word in any case, not followed by another atom character. On false the cursor has not moved. */
+/* The given word in any case, not followed by another atom character. On false the cursor has
+ * not moved. */
 bool tok_word(struct cursor *c, const char *word);
 
-/* string: quoted or literal. 8-bit octets are let through in both, NUL in neither. What has escapes in it
- * is copied to the arena; false also when the arena is full. */
+/* string: quoted or literal. 8-bit octets are let through in both, NUL in neither. What has
+ * escapes in it is copied to the arena; false also when the arena is full. */
 bool tok_string(struct cursor *c, struct arena *a, struct str *out);
 bool tok_astring(struct cursor *c, struct arena *a, struct str *out);
 /* NIL gives out->p == NULL. */
@@ -55,8 +57,8 @@ struct literal {
 	bool nonsync;		/* "{n+}": the client does not wait (RFC 7888) */
 };
 
-/* Does the line (without its line end) announce a literal at its end? *out_at (may be NULL) is the offset of
- * the '{'. */
+/* Does the line (without its line end) announce a literal at its end? *out_at (may be NULL) is
+ * the offset of the '{'. */
 bool tok_literal_at_end(struct str line, struct literal *out, size_t *out_at);
 
 #endif
