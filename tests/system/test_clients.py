@@ -250,6 +250,7 @@ set mark_old=yes
 set delete=yes
 set quit=yes
 set sleep_time=0
+set tmpdir={d}
 set imap_idle=yes
 set mail_check=1
 set timeout=1
