@@ -20,8 +20,14 @@ struct intake {
 	struct dot_dec dots;
 	struct body *body;
 	struct open_store *spill;
-	enum err_kind failed;		/* ERR_OK, or the answer to every recipient */
-	uint64_t start_us;
+	const struct lmtp_words *refusal;	/* the answer to every recipient; NULL: none yet */
+};
+
+static const struct lmtp_words malformed = {
+	554, "5.6.0", "Message has a bare CR, a bare LF or a NUL octet"
+};
+static const struct lmtp_words in_circles = {
+	554, "5.4.6", "Too many hops, this message goes in circles"
 };
 
 /* The first target whose store can be had takes a large body's file. */
@@ -38,24 +44,20 @@ static enum err_kind find_spill(struct lmtp *l, struct open_store **out, struct 
 	return r;
 }
 
-static void intake_fail(struct lmtp *l, struct intake *in, enum err_kind kind, const struct err *e)
+static void refuse(struct lmtp *l, struct intake *in, const struct lmtp_words *words,
+    const char *why)
 {
-	if (in->failed == ERR_OK)
-		log_event(LOG_LEVEL_ERR, "deliver.message.failed", KV_S("from", l->sender),
-		    KV_ERR(e));
-	in->failed = kind;
+	log_event(words->code < 500 ? LOG_LEVEL_ERR : LOG_LEVEL_INFO, "deliver.message.refused",
+	    KV_S("from", l->sender), KV_Z("why", why));
+	in->refusal = words;
 }
 
 static void take(struct lmtp *l, struct intake *in, struct str octets)
 {
 	struct err e;
-	enum err_kind r;
 
-	if (in->failed != ERR_OK)
-		return;
-	r = body_add(in->body, octets, &e);
-	if (r != ERR_OK)
-		intake_fail(l, in, r, &e);
+	if (in->refusal == NULL && body_add(in->body, octets, &e) != ERR_OK)
+		refuse(l, in, lmtp_message_words(e.kind), e.text);
 }
 
 /* Reads to the end of the message; false when the client went away or is too slow. */
@@ -74,7 +76,7 @@ static bool receive(struct lmtp *l, struct intake *in, struct err *e)
 		for (size_t i = 0; i < n; i++)
 			take(l, in, spans[i]);
 		conn_consume(l->c, used);
-		if (in->failed != ERR_OK && clock_mono_ms() - start_ms > SWALLOW_MAX_MS) {
+		if (in->refusal != NULL && clock_mono_ms() - start_ms > SWALLOW_MAX_MS) {
 			err_set(e, ERR_TIMEOUT, 0, "a refused message has no end");
 			return false;
 		}
@@ -97,22 +99,13 @@ static uint64_t count_received(struct str message)
 static void check(struct lmtp *l, struct intake *in)
 {
 	struct err e;
-	enum err_kind r;
 
-	if ((in->dots.faults & (DOT_BARE_CR | DOT_BARE_LF | DOT_NUL)) != 0) {
-		err_set(&e, ERR_SYNTAX, 0, "bare CR, bare LF or NUL at octet %llu",
-		    (unsigned long long)in->dots.first_fault_at);
-		intake_fail(l, in, ERR_SYNTAX, &e);
-	}
-	if (in->failed != ERR_OK)
-		return;
-	r = body_seal(in->body, &e);
-	if (r != ERR_OK) {
-		intake_fail(l, in, r, &e);
-	} else if (count_received(body_view(in->body)) > LMTP_RECEIVED_MAX) {
-		err_set(&e, ERR_EXISTS, 0, "more than %d Received fields", LMTP_RECEIVED_MAX);
-		intake_fail(l, in, ERR_EXISTS, &e);
-	}
+	if ((in->dots.faults & (DOT_BARE_CR | DOT_BARE_LF | DOT_NUL)) != 0)
+		refuse(l, in, &malformed, malformed.text);
+	else if (in->refusal == NULL && body_seal(in->body, &e) != ERR_OK)
+		refuse(l, in, lmtp_message_words(e.kind), e.text);
+	else if (in->refusal == NULL && count_received(body_view(in->body)) > LMTP_RECEIVED_MAX)
+		refuse(l, in, &in_circles, in_circles.text);
 }
 
 static void put_received(struct lmtp *l, struct buf *out)
@@ -131,20 +124,20 @@ static void file(struct lmtp *l, struct intake *in)
 	struct buf trace = BUF_INIT(TRACE_MAX_OCTETS);
 
 	check(l, in);
-	if (in->failed == ERR_OK) {
+	if (in->refusal == NULL) {
 		if (l->serve->listener->role == LMTP_ROLE_LMTP)
 			put_received(l, &trace);
 		lmtp_file(l, in->body, buf_str(&trace));
 	}
 	for (size_t i = 0; i < l->env.n_rcpts; i++)
-		lmtp_reply_message(l, in->failed != ERR_OK ? in->failed :
-		    envelope_result(&l->env, i));
+		lmtp_reply_words(l, in->refusal != NULL ? in->refusal :
+		    lmtp_message_words(envelope_result(&l->env, i)));
 	buf_free(&trace);
 }
 
 void cmd_data(struct lmtp *l, struct str arg)
 {
-	struct intake in = { .failed = ERR_OK };
+	struct intake in = { .refusal = NULL };
 	enum err_kind r;
 	struct err e;
 
@@ -160,7 +153,7 @@ void cmd_data(struct lmtp *l, struct str arg)
 	r = find_spill(l, &in.spill, &e);
 	if (r != ERR_OK) {
 		log_event(LOG_LEVEL_ERR, "deliver.store.failed", KV_ERR(&e));
-		lmtp_reply(l, 451, "4.3.0", "No mailbox can be opened, try again later");
+		lmtp_reply_words(l, lmtp_message_words(r));
 		return;
 	}
 	in.spill->n_pins++;

@@ -159,5 +159,5 @@ void cmd_rcpt(struct lmtp *l, struct str arg)
 		log_event(r == ERR_NOENT || r == ERR_DENIED ? LOG_LEVEL_INFO : LOG_LEVEL_ERR,
 		    "deliver.rcpt.refused", KV_S("from", l->sender), KV_S("to", path.text),
 		    KV_ERR(&e));
-	lmtp_reply_rcpt(l, r);
+	lmtp_reply_words(l, lmtp_rcpt_words(r));
 }

@@ -3,12 +3,7 @@
  * in detail is for the log. */
 #include "session.h"
 
-struct words {
-	unsigned code;
-	const char *enhanced, *text;
-};
-
-static const struct words rcpt_words[] = {
+static const struct lmtp_words rcpt_words[] = {
 	[ERR_OK] = { 250, "2.1.5", "Ok" },
 	[ERR_TEMP] = { 451, "4.3.0", "Temporary failure, try again later" },
 	[ERR_BUSY] = { 451, "4.3.0", "Mailbox is busy, try again later" },
@@ -24,16 +19,16 @@ static const struct words rcpt_words[] = {
 	[ERR_CORRUPT] = { 451, "4.3.0", "Mailbox needs repair, try again later" },
 };
 
-static const struct words message_words[] = {
+static const struct lmtp_words message_words[] = {
 	[ERR_OK] = { 250, "2.0.0", "Delivered" },
 	[ERR_TEMP] = { 451, "4.3.0", "Temporary failure, try again later" },
 	[ERR_BUSY] = { 451, "4.3.0", "Mailbox is busy, try again later" },
 	[ERR_NOSPC] = { 452, "4.3.1", "No space left, try again later" },
 	[ERR_TIMEOUT] = { 451, "4.3.0", "Temporary failure, try again later" },
 	[ERR_EOF] = { 451, "4.3.0", "Temporary failure, try again later" },
-	[ERR_SYNTAX] = { 554, "5.6.0", "Message has a bare CR, a bare LF or a NUL octet" },
+	[ERR_SYNTAX] = { 554, "5.6.0", "Malformed message" },
 	[ERR_NOENT] = { 550, "5.1.1", "No such user here" },
-	[ERR_EXISTS] = { 554, "5.4.6", "Too many hops, this message goes in circles" },
+	[ERR_EXISTS] = { 451, "4.3.0", "Temporary failure, try again later" },
 	[ERR_DENIED] = { 550, "5.7.1", "Mail for this address is not taken here" },
 	[ERR_LIMIT] = { 552, "5.3.4", "Message is larger than this server takes" },
 	[ERR_QUOTA] = { 552, "5.2.2", "Mailbox is full" },
@@ -50,19 +45,19 @@ void lmtp_reply(struct lmtp *l, unsigned code, const char *enhanced, const char 
 		conn_printf(l->c, "%u %s\r\n", code, text);
 }
 
-static void reply_words(struct lmtp *l, const struct words *w)
+void lmtp_reply_words(struct lmtp *l, const struct lmtp_words *w)
 {
 	lmtp_reply(l, w->code, w->enhanced, w->text);
 }
 
-void lmtp_reply_rcpt(struct lmtp *l, enum err_kind kind)
+const struct lmtp_words *lmtp_rcpt_words(enum err_kind kind)
 {
-	reply_words(l, &rcpt_words[kind]);
+	return &rcpt_words[kind];
 }
 
-void lmtp_reply_message(struct lmtp *l, enum err_kind kind)
+const struct lmtp_words *lmtp_message_words(enum err_kind kind)
 {
-	reply_words(l, &message_words[kind]);
+	return &message_words[kind];
 }
 
 void lmtp_farewell(struct lmtp *l, const char *enhanced, const char *text)

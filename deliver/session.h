@@ -57,9 +57,14 @@ void lmtp_session(struct serve_session *serve);
 /* -- reply.c -- */
 void lmtp_reply(struct lmtp *l, unsigned code, const char *enhanced, const char *text);
 void lmtp_farewell(struct lmtp *l, const char *enhanced, const char *text);
-/* What a kind of error means to the client, in one table: to RCPT, and to the message. */
-void lmtp_reply_rcpt(struct lmtp *l, enum err_kind kind);
-void lmtp_reply_message(struct lmtp *l, enum err_kind kind);
+struct lmtp_words {
+	unsigned code;
+	const char *enhanced, *text;
+};
+void lmtp_reply_words(struct lmtp *l, const struct lmtp_words *w);
+/* What a kind of error means to the client: in answer to RCPT, and to the message. */
+const struct lmtp_words *lmtp_rcpt_words(enum err_kind kind);
+const struct lmtp_words *lmtp_message_words(enum err_kind kind);
 
 /* -- filing.c -- */
 /* Files a sealed message into every target of the envelope and sets their results. trace: header fields put

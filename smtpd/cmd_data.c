@@ -30,6 +30,7 @@ struct intake {
 	bool holding;
 	char id[ID_MAX_OCTETS];
 	struct verdict bad;
+	struct lmtp_reply refusal;	/* deliver's to DATA: bad.text may point into it */
 };
 
 static const struct {
@@ -142,6 +143,8 @@ static bool receive(struct smtp *s, struct intake *in, struct err *e)
 	return true;
 }
 
+static const struct verdict broken = { 451, "4.3.0", "Local delivery failed, try again later" };
+
 /* Of several recipients' answers the one to give: a temporary failure makes the client come again, a
  * permanent one makes it tell the sender; 250 when there is neither. */
 static void results(struct smtp *s, struct intake *in, struct lmtp_reply *out)
@@ -154,8 +157,7 @@ static void results(struct smtp *s, struct intake *in, struct lmtp_reply *out)
 		if (lmtp_result(s->deliver, &r, &e) != ERR_OK) {
 			log_event(LOG_LEVEL_ERR, "smtp.deliver.failed", KV_Z("id", in->id),
 			    KV_S("to", s->t.rcpts[i]), KV_ERR(&e));
-			in->bad = (struct verdict){ 451, "4.3.0",
-				"Local delivery failed, try again later" };
+			in->bad = broken;
 			return;
 		}
 		if (r.code >= 300)
@@ -196,6 +198,25 @@ static void answer(struct smtp *s, struct intake *in)
 	}
 }
 
+/* deliver's answer to DATA; what it can't take is still read to its end. */
+static void begin(struct smtp *s, struct intake *in)
+{
+	struct err e;
+
+	if (lmtp_data_go(s->deliver, &in->refusal, &e) != ERR_OK) {
+		log_event(LOG_LEVEL_ERR, "smtp.deliver.failed", KV_Z("id", in->id), KV_ERR(&e));
+		in->bad = broken;
+	} else if (in->refusal.code >= 400) {
+		in->bad = (struct verdict){ in->refusal.code, NULL, in->refusal.text };
+	} else if (in->refusal.code != 354) {
+		in->bad = broken;
+	}
+	if (in->bad.code != 0)
+		lmtp_abandon(s->deliver);
+	else if (!in->holding)
+		put_fields(s, in, false);
+}
+
 void cmd_data(struct smtp *s, struct str arg)
 {
 	struct intake in;
@@ -218,13 +239,7 @@ void cmd_data(struct smtp *s, struct str arg)
 		s->over = true;
 		return;
 	}
-	if (lmtp_data_go(s->deliver, &e) != ERR_OK) {
-		log_event(LOG_LEVEL_ERR, "smtp.deliver.failed", KV_Z("id", in.id), KV_ERR(&e));
-		in.bad = (struct verdict){ 451, "4.3.0", "Local delivery failed, try again later" };
-		lmtp_abandon(s->deliver);
-	}
-	if (in.bad.code == 0 && !in.holding)
-		put_fields(s, &in, false);
+	begin(s, &in);
 	if (receive(s, &in, &e)) {
 		answer(s, &in);
 	} else {

@@ -195,17 +195,13 @@ void lmtp_data(struct lmtp *l)
 	(void)!conn_flush(l->c, &e);	/* sticky: lmtp_data_go finds it */
 }
 
-enum err_kind lmtp_data_go(struct lmtp *l, struct err *e)
+enum err_kind lmtp_data_go(struct lmtp *l, struct lmtp_reply *out, struct err *e)
 {
-	struct lmtp_reply r;
-
 	if (l->c == NULL)
 		return err_set(e, ERR_EOF, 0, "deliver is gone");
-	if (conn_flush(l->c, e) != ERR_OK || read_reply(l, &r, e) != ERR_OK)
+	if (conn_flush(l->c, e) != ERR_OK)
 		return e->kind;
-	if (r.code != 354)
-		return err_set(e, ERR_TEMP, 0, "deliver answered DATA with %u %s", r.code, r.text);
-	return ERR_OK;
+	return read_reply(l, out, e);
 }
 
 void lmtp_put(struct lmtp *l, struct str wire)

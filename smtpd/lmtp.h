@@ -35,10 +35,10 @@ enum err_kind lmtp_rcpt(struct lmtp *l, const struct lmtp_mail *mail, struct str
     struct lmtp_reply *out, struct err *e) CHECKED;
 
 /* Sends DATA; its answer is waited for by lmtp_data_go, so that the client can be told 354 meanwhile.
- * After ERR_OK of lmtp_data_go message octets in wire form (dots stuffed) go out with lmtp_put, the
+ * After a 354 of deliver's message octets in wire form (dots stuffed) go out with lmtp_put, the
  * last of them being CRLF "." CRLF; then one lmtp_result for each accepted recipient, in order. */
 void lmtp_data(struct lmtp *l);
-enum err_kind lmtp_data_go(struct lmtp *l, struct err *e) CHECKED;
+enum err_kind lmtp_data_go(struct lmtp *l, struct lmtp_reply *out, struct err *e) CHECKED;
 void lmtp_put(struct lmtp *l, struct str wire);
 enum err_kind lmtp_result(struct lmtp *l, struct lmtp_reply *out, struct err *e) CHECKED;
 
