@@ -63,7 +63,8 @@ static const int allow_store[] = {
 static const int refuse_all[] = {
 	S(kill), S(tkill), S(tgkill), S(wait4), S(waitid), S(socketpair), S(setrlimit), S(chown),
 	S(fchown), S(lchown), S(fchownat), S(symlink), S(symlinkat), S(mknod),
-	S(mknodat), S(setpriority), S(getpriority), S(sched_setaffinity), S(memfd_create), S(getpgrp), S(getpgid), S(getsid), S(setsid), S(getgroups),
+	S(mknodat), S(setpriority), S(getpriority), S(sched_setaffinity), S(memfd_create),
+	S(getpgrp), S(getpgid), S(getsid), S(setsid), S(getgroups),
 };
 
 /* After login: no more connections to anybody. */
