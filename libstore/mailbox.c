@@ -466,8 +466,8 @@ static enum err_kind put_back_expunged(struct mailbox *mb, uint64_t upto, struct
 	return k;
 }
 
-/* Without the index (a full disk has no room for it, or it is beyond help): the whole journal up to the view's
- * position says the same, only slower. */
+/* Without the index (it is not worth opening, a full disk has no room for it, or it is beyond help): the whole journal
+ * up to the view's position says the same. */
 static enum err_kind see_up_to(void *ctx, const struct journal_view *v, struct err *e)
 {
 	struct mailbox *replayed = ctx;
@@ -502,6 +502,11 @@ static enum err_kind load_from_journal(struct mailbox *mb, struct err *e)
 	return ERR_OK;
 }
 
+static bool replay_is_cheaper(const struct mailbox *mb)
+{
+	return mb->s->engine == NULL && mb->pos.seg == 1 && mb->pos.off <= mb->s->env.replay_max_octets;
+}
+
 static enum err_kind load_locked(struct mailbox *mb, uint64_t *out_upto, struct err *e)
 {
 	enum err_kind k = index_enter(mb->s, e);
@@ -527,10 +532,15 @@ enum err_kind mailbox_load(struct mailbox *mb, struct err *e)
 
 	if (mb->loaded)
 		return ERR_OK;
-	if ((k = store_lock(mb->s, e)) != ERR_OK)
-		return k;
-	k = load_locked(mb, &upto, e);
-	store_unlock(mb->s);
+	if (replay_is_cheaper(mb)) {
+		upto = mb->seq;
+		k = load_from_journal(mb, e);
+	} else {
+		if ((k = store_lock(mb->s, e)) != ERR_OK)
+			return k;
+		k = load_locked(mb, &upto, e);
+		store_unlock(mb->s);
+	}
 	if (k != ERR_OK) {
 		upto = mb->seq;
 		k = load_from_journal(mb, e);

@@ -29,6 +29,8 @@ enum {
 /* What a process learns before it loses the file system (chroot); fill it once at start. */
 struct store_env {
 	char boot_id[40];	/* mapped control files of an earlier boot are not believed */
+	uint32_t replay_max_octets;	/* a journal up to this long is replayed instead of opening the index: faster than
+				 * opening Berkeley DB, and a small store needs no environment on the disk; 0: never */
 };
 void store_env_init(struct store_env *env);
 
@@ -88,7 +90,8 @@ void store_maildrop_unlock(struct store *s);
  * store_watch_drain empties it; call it before mailbox_refresh. Costs nothing while nothing happens. */
 enum err_kind store_watch(struct store *s, int *out_fd, struct err *e) CHECKED;
 void store_watch_drain(struct store *s);
-/* Changes whenever something became durable; one read of shared memory, no system call. */
+/* The sequence number of the last durable record: it rises by one with each record of anybody's that becomes durable. One
+ * read of shared memory, no system call. */
 uint64_t store_change_count(const struct store *s);
 
 /* Makes everything durable that this process appended with append.sync_later. */

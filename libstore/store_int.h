@@ -78,7 +78,6 @@ struct store {
 	struct journal *journal;
 	struct engine *engine;		/* NULL until the index is needed */
 	uint32_t engine_generation;
-	int engine_users_fd;		/* shared lock while this process has the engine open */
 	int watch_fd;			/* inotify, -1 */
 	int wake_fd;			/* touched to wake watchers */
 	uint64_t later_seq;		/* appended with sync_later, not yet synced */

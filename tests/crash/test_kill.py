@@ -5,6 +5,7 @@ copy and expunge. Afterwards every acknowledged message and flag must be there, 
 bystander sessions (of users who are worked on, and of one who is not) must never have dropped.
 
 PENNY_KILLS (default 1000) and PENNY_SEED choose how much and which."""
+import glob
 import imaplib
 import os
 import random
@@ -119,19 +120,19 @@ def imap_worker(p, n):
 
 def server_pid(p, port):
     """The process at the other end of our connection from local port `port`."""
-    inode = None
+    inodes = set()
     with open("/proc/net/tcp") as f:
         for line in f:
             x = line.split()
             if x[2].endswith(":%04X" % port) and x[1].startswith("0100007F"):
-                inode = "socket:[%s]" % x[9]
-    for pid in p.pids("imapd"):
-        try:
-            for fd in os.listdir("/proc/%d/fd" % pid):
-                if os.readlink("/proc/%d/fd/%s" % (pid, fd)) == inode:
+                inodes.add("socket:[%s]" % x[9])
+    for pid in p.pids():
+        for fd in glob.glob("/proc/%d/fd/*" % pid):
+            try:
+                if os.readlink(fd) in inodes:
                     return pid
-        except OSError:
-            pass
+            except OSError:     # closed meanwhile
+                pass
     raise AssertionError("no process for port %d" % port)
 
 
