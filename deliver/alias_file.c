@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Owns the descriptor of the aliases file. Invariant: `table` is what the file said when it had the status
- * `seen`; when a new version can't be read the old table stays in force and the log says so. */
+/* Owns the descriptor of the aliases file. Invariant: `table` is what the file said when it had the
+ * status `seen`; when a new version can't be read the old table stays in force and the log says it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Owns the aliases file's grammar. Invariants: every view in the table points into its own copy of the
- * text, which is edited in place (quotes removed, names lower-cased) and only ever gets shorter; names are
- * sorted and unique. */
+/* Owns the aliases file's grammar. Invariants: every view in the table points into its own copy of
+ * the text, which is edited in place (quotes removed, names lower-cased) and only ever gets
+ * shorter; names are sorted and unique. */
 #include <stdlib.h>
 
 #include "aliases.h"
@@ -32,8 +32,8 @@ static void *grow(void *v, size_t n, size_t *cap, size_t size)
 	return v;
 }
 
-/* Steps over the end of a line; true when the next one continues this. Comment and empty lines in between
- * do not end a continued line. */
+/* Steps over the end of a line; true when the next one continues this. Comment and empty lines in
+ * between do not end a continued line. */
 static bool next_line(struct parse *p)
 {
 	for (;;) {
@@ -68,8 +68,8 @@ static bool skip_blanks(struct parse *p)
 	}
 }
 
-/* A word up to a comma, the stop or the line's end, quotes undone in place: `"|cmd a, b"`. Blanks inside an
- * unquoted word stay (`|cmd a`), those at its end go. False: a quote is not closed. */
+/* A word up to a comma, the stop or the line's end, quotes undone in place: `"|cmd a, b"`. Blanks
+ * inside an unquoted word stay (`|cmd a`), those at its end go. False: a quote is not closed. */
 static bool take_word(struct parse *p, char stop, struct str *out)
 {
 	char *start = p->at, *to = p->at, *kept = p->at;
@@ -180,7 +180,8 @@ static void take_entry(struct parse *p)
 	for (size_t i = 0; i < name.n; i++)
 		a->text[(name.p - a->text) + (ptrdiff_t)i] = ascii_lower(name.p[i]);
 	a->v = grow(a->v, a->n, &p->cap, sizeof *a->v);
-	a->v[a->n++] = (struct alias){ name, (uint32_t)first, (uint32_t)(a->n_targets - first), line };
+	a->v[a->n++] = (struct alias){ name, (uint32_t)first, (uint32_t)(a->n_targets - first),
+		line };
 }
 
 static int by_name(const void *x, const void *y)
@@ -201,7 +202,7 @@ static void sort_unique(struct parse *p)
 	qsort(a->v, a->n, sizeof *a->v, by_name);
 	for (size_t i = 0; i < a->n; i++) {
 		if (n > 0 && str_eq(a->v[n - 1].name, a->v[i].name))
-			complain(p, a->v[i].line, "this name was there before; the first one counts");
+			complain(p, a->v[i].line, "was there before; the first one counts");
 		else
 			a->v[n++] = a->v[i];
 	}

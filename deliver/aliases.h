@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* The aliases file, /etc/aliases in sendmail's form: "name: target, target", lines that start with a blank
- * continue the one before, '#' starts a comment line, names and targets may stand in double quotes. Pure: text
- * in, table out. What is not supported is kept with its kind, so that whoever expands it can say so; nothing
- * here or above ever runs a command or opens a file that an alias names. */
+/* The aliases file, /etc/aliases in sendmail's form: "name: target, target", lines that start with
+ * a blank continue the one before, '#' starts a comment line, names and targets may stand in double
+ * quotes. Pure: text in, table out. What is not supported is kept with its kind, so that whoever
+ * expands it can say so; nothing here or above ever runs a command or opens a file that an alias
+ * names. */
 #ifndef DELIVER_ALIASES_H
 #define DELIVER_ALIASES_H
 
@@ -40,8 +41,8 @@ struct aliases {
 	size_t n_targets;
 };
 
-/* Parses text (copied). A line that can't be read is left out and reported; so is a name that was there
- * before. report may be NULL. Exits 75 without memory. */
+/* Parses text (copied). A line that can't be read is left out and reported; so is a name that was
+ * there before. report may be NULL. Exits 75 without memory. */
 void aliases_parse(struct str text, void (*report)(void *ctx, unsigned line, const char *why),
     void *ctx, struct aliases *out);
 void aliases_free(struct aliases *a);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* The command-line mode: one message from standard input to the running suite, over LMTP. Invariants: all
- * recipients are taken or none, so that a caller who tries again makes no duplicates; what the caller gave
- * can't break out of a command line. */
+/* The command-line mode: one message from standard input to the running suite, over LMTP.
+ * Invariants: all recipients are taken or none, so that a caller who tries again makes no
+ * duplicates; what the caller gave can't break out of a command line. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -20,6 +20,7 @@ enum {
 	CLI_USERS_MAX = 1000,
 	CLI_ARENA_OCTETS = 4 * 1024 * 1024,
 	CLI_CONNECT_MS = 10000,
+	CLI_PATH_FLAGS = PATH_NO_DOMAIN_OK | PATH_UTF8_OK,
 	CLI_REPLY_MS = 300000,		/* RFC 5321 s.4.5.3.2.6 wants 10 minutes after the dot */
 };
 
@@ -69,8 +70,8 @@ static int parse_args(struct cli *cli, int argc, char **argv)
 		else if (c == 'm')
 			cli->mailbox = optarg;
 		else
-			return complain(EX_USAGE,
-			    "usage: deliver [-c file] [-s socket] [-f sender] [-m mailbox] user ...", "");
+			return complain(EX_USAGE, "usage: deliver [-c file] [-s socket] "
+			    "[-f sender] [-m mailbox] user ...", "");
 	}
 	cli->users = argv + optind;
 	cli->n_users = (size_t)(argc - optind);
@@ -103,7 +104,8 @@ static const char *socket_path(struct cli *cli, const struct settings *set,
 	return z;
 }
 
-/* The configuration is only asked for what was not given: anybody may run this, not anybody read that. */
+/* The configuration is only asked for what was not given: anybody may run this, not anybody read
+ * that. */
 static int configure(struct cli *cli)
 {
 	struct deliver_conf *conf = arena_alloc(cli->a, sizeof *conf);
@@ -182,15 +184,15 @@ static bool expect(struct cli *cli, unsigned class)
 	return false;
 }
 
-/* "user" or "user@domain", with the mailbox as a plus address, always quoted: a mailbox's name may hold
- * anything. */
+/* "user" or "user@domain", with the mailbox as a plus address, always quoted: a mailbox's name may
+ * hold anything. */
 static bool put_rcpt(struct cli *cli, const char *user)
 {
 	struct buf b = BUF_INIT(2048);
 	struct mail_path p;
 	struct err e;
 
-	if (path_parse_bare(cli->a, str_of(user), PATH_NO_DOMAIN_OK | PATH_UTF8_OK, &p, &e) != ERR_OK) {
+	if (path_parse_bare(cli->a, str_of(user), CLI_PATH_FLAGS, &p, &e) != ERR_OK) {
 		cli->status = complain(EX_NOUSER, user, e.text);
 		return false;
 	}
@@ -226,8 +228,7 @@ static bool envelope(struct cli *cli)
 	struct err e;
 
 	if (cli->sender[0] != '\0' && strcmp(cli->sender, "<>") != 0 &&
-	    path_parse_bare(cli->a, str_of(cli->sender), PATH_NO_DOMAIN_OK | PATH_UTF8_OK, &p,
-	    &e) != ERR_OK) {
+	    path_parse_bare(cli->a, str_of(cli->sender), CLI_PATH_FLAGS, &p, &e) != ERR_OK) {
 		cli->status = complain(EX_DATAERR, "bad sender", e.text);
 		return false;
 	}

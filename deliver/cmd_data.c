@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* DATA: a message into a struct body, filed, answered once for each recipient (RFC 2033 s.4.2). Invariants:
- * only CRLF "." CRLF ends it; whatever goes wrong, the message is read to its end and every recipient gets an
- * answer, or the connection ends and nothing was filed. */
+/* DATA: a message into a struct body, filed, answered once for each recipient (RFC 2033 s.4.2).
+ * Invariants: only CRLF "." CRLF ends it; whatever goes wrong, the message is read to its end and
+ * every recipient gets an answer, or the connection ends and nothing was filed. */
 #include <stdio.h>
 
 #include "../libbase/clock.h"
@@ -27,7 +27,7 @@ static const struct lmtp_words malformed = {
 	554, "5.6.0", "Message has a bare CR, a bare LF or a NUL octet"
 };
 static const struct lmtp_words in_circles = {
-	554, "5.4.6", "Too many hops, this message goes in circles"
+	554, "5.4.6", "Too many hops, goes in circles"
 };
 
 /* The first target whose store can be had takes a large body's file. */
@@ -110,13 +110,14 @@ static void check(struct lmtp *l, struct intake *in)
 
 static void put_received(struct lmtp *l, struct buf *out)
 {
+	bool is_unix = strcmp(conn_peer_ip(l->c), "local") == 0;
 	char date[DATE_TEXT_MAX_OCTETS];
 
 	date_format_mail((struct mail_date){ clock_real_s(), 0 }, date);
-	buf_printf(out, "Received: from %s (%s%s%s)\r\n\tby %s (Pennypost) with LMTP id %s.%llu;\r\n\t%s\r\n",
-	    l->helo, strcmp(conn_peer_ip(l->c), "local") == 0 ? "" : "[", conn_peer_ip(l->c),
-	    strcmp(conn_peer_ip(l->c), "local") == 0 ? "" : "]", l->set->hostname, l->serve->sid,
-	    (unsigned long long)l->n_messages, date);
+	buf_printf(out, is_unix ? "Received: from %s (%s)\r\n" : "Received: from %s ([%s])\r\n",
+	    l->helo, conn_peer_ip(l->c));
+	buf_printf(out, "\tby %s (Pennypost) with LMTP id %s.%llu;\r\n\t%s\r\n",
+	    l->set->hostname, l->serve->sid, (unsigned long long)l->n_messages, date);
 }
 
 static void file(struct lmtp *l, struct intake *in)

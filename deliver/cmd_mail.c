@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* MAIL and RCPT: the envelope. A recipient's aliases are expanded and its users looked up before the reply,
- * so that a client never has to bounce what we can refuse. */
+/* MAIL and RCPT: the envelope. A recipient's aliases are expanded and its users looked up before
+ * the reply, so that a client never has to bounce what we can refuse. */
 #include "../libbase/log.h"
 #include "session.h"
 

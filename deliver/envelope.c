@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Owns the expansion of recipients. Invariants: work is a list, not a recursion, and bounded in length,
- * depth and steps; an alias is expanded at most once for a recipient, and one that leads back to itself
- * means the user of that name (as "root: root, alice"). */
+/* Owns the expansion of recipients. Invariants: work is a list, not a recursion, and bounded in
+ * length, depth and steps; an alias is expanded at most once for a recipient, and one that leads
+ * back to itself means the user of that name (as "root: root, alice"). */
 #include "envelope.h"
 
 struct item {
@@ -92,7 +92,8 @@ static enum err_kind take_user(struct expansion *x, const struct item *it, struc
 static enum err_kind push(struct expansion *x, struct item it, struct err *e)
 {
 	if (it.depth > ENVELOPE_DEPTH_MAX || x->n == x->max)
-		return err_set(e, ERR_LIMIT, 0, "alias %.*s expands too far", STR_FMT(it.from->name));
+		return err_set(e, ERR_LIMIT, 0, "alias %.*s expands too far",
+		    STR_FMT(it.from->name));
 	x->v[x->n++] = it;
 	return ERR_OK;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Who gets a message: recipients as the client named them, and the mailboxes they come down to after
- * aliases and plus addresses. A mailbox that several recipients lead to gets the message once. */
+/* Who gets a message: recipients as the client named them, and the mailboxes they come down to
+ * after aliases and plus addresses. A mailbox that several recipients lead to gets the message
+ * once. */
 #ifndef DELIVER_ENVELOPE_H
 #define DELIVER_ENVELOPE_H
 
@@ -39,7 +40,7 @@ struct envelope {
 struct resolver {
 	const struct aliases *aliases;
 	struct str delimiter;		/* "+"; empty: no plus addresses */
-	struct str postmaster;		/* user for postmaster and abuse where nothing else says; or empty */
+	struct str postmaster;		/* for postmaster and abuse without an alias; or empty */
 	/* ERR_OK: canonical name in canonical (256 octets); ERR_NOENT; ERR_TEMP. */
 	enum err_kind (*user)(void *ctx, struct str name, char *canonical, struct err *e);
 	bool (*domain_is_local)(void *ctx, struct str domain);
@@ -51,9 +52,9 @@ struct resolver {
 /* An empty envelope for at most rcpts_max recipients. false: the arena is full. */
 bool envelope_init(struct envelope *env, struct arena *a, size_t rcpts_max) CHECKED;
 
-/* Adds one recipient; scratch is free again afterwards. Errors, after which the envelope is as before:
- * ERR_NOENT nobody there; ERR_DENIED not a domain of ours, or an alias with nothing but unsupported targets;
- * ERR_LIMIT; ERR_TEMP. */
+/* Adds one recipient; scratch is free again afterwards. Errors, after which the envelope is as
+ * before: ERR_NOENT nobody there; ERR_DENIED not a domain of ours, or an alias with nothing but
+ * unsupported targets; ERR_LIMIT; ERR_TEMP. */
 enum err_kind envelope_add(struct envelope *env, struct arena *scratch, const struct resolver *r,
     const struct mail_path *path, struct err *e) CHECKED;
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: ISC */
-/* A message into the mailboxes of its envelope. Invariant: a target's result is ERR_OK only when its store
- * has made the message durable. Several stores are written first and synced afterwards, a few at a time. */
+/* A message into the mailboxes of its envelope. Invariant: a target's result is ERR_OK only when
+ * its store has made the message durable. Several stores are written first and synced afterwards, a
+ * few at a time. */
 #include "../libbase/clock.h"
 #include "../libbase/log.h"
 #include "session.h"
 
 enum {
-	BATCH_MAX = STORES_MAX / 2,	/* stores pinned at once, besides the one with the body's file */
+	BATCH_MAX = STORES_MAX / 2,	/* pinned at once, besides the body's */
 	PREFIX_MAX_OCTETS = 8192,	/* two addresses and a Received field */
 };
 

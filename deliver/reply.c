@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The form of a reply, and the one place where kinds of errors become words (RFC 3463). What an error says
- * in detail is for the log. */
+/* The form of a reply, and the one place where kinds of errors become words (RFC 3463). What an
+ * error says in detail is for the log. */
 #include "session.h"
 
 static const struct lmtp_words rcpt_words[] = {

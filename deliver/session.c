@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* The session's loop, its table of commands, and the small commands. Invariants: a handler runs only in the
- * state that its row demands; whatever the client sends gets one reply; nothing of an unfinished transaction
- * survives the session. */
+/* The session's loop, its table of commands, and the small commands. Invariants: a handler runs
+ * only in the state that its row demands; whatever the client sends gets one reply; nothing of an
+ * unfinished transaction survives the session. */
 #include "../libbase/log.h"
 #include "session.h"
 

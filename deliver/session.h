@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* One LMTP session (RFC 2033): the struct that every handler takes first, and what the files of this folder
- * offer each other. smtpd and other MTAs speak the same protocol here and are trusted alike. */
+/* One LMTP session (RFC 2033): the struct that every handler takes first, and what the files of
+ * this folder offer each other. smtpd and other MTAs speak the same protocol here and are trusted
+ * alike. */
 #ifndef DELIVER_SESSION_H
 #define DELIVER_SESSION_H
 
@@ -10,10 +11,10 @@
 #include "stores.h"
 
 enum {
-	LMTP_LINE_MAX_OCTETS = 2048,		/* RFC 5321 s.4.5.3.1.4 wants 512; parameters add to it */
+	LMTP_LINE_MAX_OCTETS = 2048,		/* RFC 5321 s.4.5.3.1.4: 512, and parameters */
 	LMTP_HELO_MAX_OCTETS = 255,		/* RFC 5321 s.4.5.3.1.2 */
-	LMTP_ERRORS_MAX = 1000,			/* a client of ours may have many unknown recipients */
-	LMTP_RECEIVED_MAX = 110,		/* smtpd's limit, its own field, and room: smtpd says it first */
+	LMTP_ERRORS_MAX = 1000,			/* an MTA may have many unknown recipients */
+	LMTP_RECEIVED_MAX = 110,		/* smtpd's limit and room: smtpd says it first */
 	LMTP_TXN_ARENA_OCTETS = 16 * 1024 * 1024,	/* 10,000 recipients and their mailboxes */
 	LMTP_CMD_ARENA_OCTETS = 16 * 1024 * 1024,	/* the list of all mailboxes of a user */
 };
@@ -67,8 +68,8 @@ const struct lmtp_words *lmtp_rcpt_words(enum err_kind kind);
 const struct lmtp_words *lmtp_message_words(enum err_kind kind);
 
 /* -- filing.c -- */
-/* Files a sealed message into every target of the envelope and sets their results. trace: header fields put
- * behind Return-Path and Delivered-To, or empty. */
+/* Files a sealed message into every target of the envelope and sets their results. trace: header
+ * fields put behind Return-Path and Delivered-To, or empty. */
 void lmtp_file(struct lmtp *l, const struct body *b, struct str trace);
 
 void lmtp_txn_reset(struct lmtp *l);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* The stores that a deliver process has open: a few, the least recently used one goes first. authd is asked
- * again when its last answer is older than STORES_TRUST_MS, so that a user who is gone gets no mail. */
+/* The stores that a deliver process has open: a few, the least recently used one goes first. authd
+ * is asked again when its last answer is older than STORES_TRUST_MS, so that a user who is gone
+ * gets no mail. */
 #ifndef DELIVER_STORES_H
 #define DELIVER_STORES_H
 
@@ -25,9 +26,9 @@ struct stores;
 /* Opens nothing yet. To be called before the file system is lost. Exits 75 without memory. */
 struct stores *stores_new(void);
 
-/* The store of `user` as an address spells it: the exact name, else in lower case. Valid until the next
- * call, longer while n_pins > 0 (the caller counts up and down).
- * Errors: ERR_NOENT no such user; ERR_TEMP, and those of store_open; ERR_LIMIT every slot is pinned. */
+/* The store of `user` as an address spells it: the exact name, else in lower case. Valid until the
+ * next call, longer while n_pins > 0 (the caller counts up and down). Errors: ERR_NOENT no such
+ * user; ERR_TEMP, and those of store_open; ERR_LIMIT every slot is pinned. */
 enum err_kind stores_get(struct stores *st, struct str user, struct open_store **out, struct err *e)
     CHECKED;
 
@@ -39,8 +40,8 @@ enum err_kind stores_user(struct stores *st, struct str user, bool soon, char *c
 /* Closes one whose last operation failed in a way that a fresh start may cure. */
 void stores_forget(struct open_store *o);
 
-/* The mailbox for user+folder: that name, with '.' for '/', either without regard to case; INBOX when there
- * is none of these. Errors: those of store_find. */
+/* The mailbox for user+folder: that name, with '.' for '/', either without regard to case; INBOX
+ * when there is none of these. Errors: those of store_find. */
 enum err_kind stores_folder(struct open_store *o, struct arena *scratch, struct str folder,
     uint32_t *out_id, struct err *e) CHECKED;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* AUTH (RFC 4954) on the submission listeners. authd decides and makes a refusal slow; here is only the
- * framing. A process that a user logged into ends with the session. */
+/* AUTH (RFC 4954) on the submission listeners. authd decides and makes a refusal slow; here is only
+ * the framing. A process that a user logged into ends with the session. */
 #include "../libbase/log.h"
 #include "../libserve/sasl.h"
 #include "session.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* DATA: the message streams through to deliver in its wire form while it is checked. Invariants: only
- * CRLF "." CRLF ends it, so the client and we always agree where the next command begins; the octets of
- * the end reach deliver only when nothing was wrong with the whole; 250 is said only after deliver has
- * said it for every recipient. */
+/* DATA: the message streams through to deliver in its wire form while it is checked. Invariants:
+ * only CRLF "." CRLF ends it, so the client and we always agree where the next command begins; the
+ * octets of the end reach deliver only when nothing was wrong with the whole; 250 is said only
+ * after deliver has said it for every recipient. */
 #include <stdio.h>
 
 #include "../libbase/clock.h"
@@ -50,7 +50,7 @@ static struct verdict verdict_on(struct smtp *s, const struct intake *in)
 	if (in->dots.n_text_octets > s->conf->message_size_limit)
 		return (struct verdict){ 552, "5.3.4", "Message is larger than this server takes" };
 	if (in->header.n_received > SMTP_RECEIVED_MAX)
-		return (struct verdict){ 554, "5.4.6", "Too many hops, this message goes in circles" };
+		return (struct verdict){ 554, "5.4.6", "Too many hops, goes in circles" };
 	return (struct verdict){ 0, NULL, NULL };
 }
 
@@ -145,8 +145,8 @@ static bool receive(struct smtp *s, struct intake *in, struct err *e)
 
 static const struct verdict broken = { 451, "4.3.0", "Local delivery failed, try again later" };
 
-/* Of several recipients' answers the one to give: a temporary failure makes the client come again, a
- * permanent one makes it tell the sender; 250 when there is neither. */
+/* Of several recipients' answers the one to give: a temporary failure makes the client come again,
+ * a permanent one makes it tell the sender; 250 when there is neither. */
 static void results(struct smtp *s, struct intake *in, struct lmtp_reply *out)
 {
 	struct lmtp_reply r;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* MAIL and RCPT: the envelope. Every recipient is asked of deliver at once, so that no bounce is ever
- * made here. Nothing is relayed: the domain decides, and a local part that asks for another hop is none
- * of ours. */
+/* MAIL and RCPT: the envelope. Every recipient is asked of deliver at once, so that no bounce is
+ * ever made here. Nothing is relayed: the domain decides, and a local part that asks for another
+ * hop is none of ours. */
 #include <stdio.h>
 
 #include "../libbase/log.h"
@@ -95,8 +95,8 @@ static bool take_params(struct smtp *s, struct str text)
 	return true;
 }
 
-/* The text of a path, with our domain where it was left out or is written as an address literal of ours.
- * p == NULL: the arena is full. */
+/* The text of a path, with our domain where it was left out or is written as an address literal of
+ * ours. p == NULL: the arena is full. */
 static struct str whole_address(struct smtp *s, const struct mail_path *p, bool ours)
 {
 	struct str local = p->text;
@@ -196,7 +196,7 @@ static void ask_deliver(struct smtp *s, struct str rcpt)
 		if (s->t.n_rcpts > 0)
 			smtp_farewell(s, "4.3.0", "Local delivery failed, try again later");
 		else
-			smtp_reply(s, 451, "4.3.0", "Local delivery is not available, try again later");
+			smtp_reply(s, 451, "4.3.0", "Local delivery failed, try again later");
 		return;
 	}
 	if (r.code < 300) {

@@ -6,8 +6,8 @@
 #include "../libserve/sasl.h"
 #include "session.h"
 
-/* Real clients say names with underscores, bare host names, and IPv6 literals without their tag. What
- * matters is that a name can't leave its place in a Received field or a log line. */
+/* Real clients say names with underscores, bare host names, and IPv6 literals without their tag.
+ * What matters is that a name can't leave its place in a Received field or a log line. */
 static bool helo_ok(struct str name)
 {
 	if (name.n == 0 || name.n > SMTP_HELO_MAX_OCTETS)
@@ -102,7 +102,8 @@ void cmd_vrfy(struct smtp *s, struct str arg)
 void cmd_help(struct smtp *s, struct str arg)
 {
 	(void)arg;
-	smtp_reply(s, 214, "2.0.0", "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT STARTTLS AUTH VRFY HELP");
+	smtp_reply(s, 214, "2.0.0",
+	    "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT STARTTLS AUTH VRFY HELP");
 }
 
 void cmd_quit(struct smtp *s, struct str arg)

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: ISC */
-/* Owns the connection to deliver. Invariant: n_owed is the number of replies to commands sent earlier
- * that nobody has read yet, so that the next reply read is always the one to the last command. */
+/* Owns the connection to deliver. Invariant: n_owed is the number of replies to commands sent
+ * earlier that nobody has read yet, so that the next reply read is always the one to the last
+ * command. */
 #include <stdlib.h>
 
 #include "../libserve/conn.h"
 #include "lmtp.h"
 
 enum {
-	LMTP_CONNECT_MS = 10000,	/* a full backlog: better a 451 than a client that gives up */
+	LMTP_CONNECT_MS = 10000,	/* of a full backlog, then 451 */
 	LMTP_COMMAND_MS = 30000,	/* deliver's answers to RCPT need one look at authd */
 	LMTP_RESULT_MS = 300000,	/* the client waits 10 minutes: RFC 5321 s.4.5.3.2.6 */
 	LMTP_REPLY_LINES_MAX = 64,
@@ -17,7 +18,7 @@ enum lmtp_stage {
 	LMTP_IDLE,		/* no transaction at deliver */
 	LMTP_STALE,		/* one that we gave up: RSET before the next */
 	LMTP_MAIL,		/* MAIL was accepted */
-	LMTP_DATA,		/* DATA was sent: only results or the end of the connection follow */
+	LMTP_DATA,		/* DATA was sent: only results follow, or the end */
 };
 
 struct lmtp {
@@ -86,19 +87,22 @@ static enum err_kind read_reply(struct lmtp *l, struct lmtp_reply *out, struct e
 		bool more;
 
 		r = conn_read_line(l->c, LMTP_REPLY_MAX_OCTETS, &line, NULL, e);
+		if (r == ERR_BUSY)
+			return err_set(e, ERR_TEMP, 0, "the service ends");
+		if (r == ERR_LIMIT)
+			return err_set(e, ERR_TEMP, 0, "deliver's reply is too long");
 		if (r != ERR_OK)
-			return r == ERR_LIMIT || r == ERR_BUSY ? err_set(e, ERR_TEMP, 0, "deliver: %s",
-			    r == ERR_BUSY ? "the service ends" : "reply too long") : r;
+			return r;
 		if (!lmtp_reply_parse(line, out, &more))
-			return err_set(e, ERR_TEMP, 0, "deliver sent no reply: %.*s", STR_FMT(line));
+			return err_set(e, ERR_TEMP, 0, "deliver said: %.*s", STR_FMT(line));
 		if (!more)
 			return ERR_OK;
 	}
 	return err_set(e, ERR_TEMP, 0, "deliver's reply has no end");
 }
 
-/* The greeting and the answer to LHLO are read with the first transaction's answers: deliver is ours and
- * reads what waits for it. */
+/* The greeting and the answer to LHLO are read with the first transaction's answers: deliver is
+ * ours and reads what waits for it. */
 static enum err_kind connect_deliver(struct lmtp *l, struct err *e)
 {
 	if (l->c != NULL)
@@ -123,7 +127,8 @@ static void put_mail(struct lmtp *l, const struct lmtp_mail *mail)
 	conn_put(l->c, STR("\r\n"));
 }
 
-/* Reads what is owed from before this transaction; a refusal there is a deliver that can't work now. */
+/* Reads what is owed from before this transaction; a refusal there is a deliver that can't work
+ * now. */
 static enum err_kind read_owed(struct lmtp *l, struct err *e)
 {
 	struct lmtp_reply r;

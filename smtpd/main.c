@@ -35,7 +35,8 @@ static const struct conf_key keys[] = {
 	  "how long message data may take that comes slower than 100 octets a second" },
 };
 
-/* A process serves strangers one after the other; the one that a user logged into ends with the session. */
+/* A process serves strangers one after the other; the one that a user logged into ends with the
+ * session. */
 static const struct service service = {
 	.name = "smtpd",
 	.listeners = listeners,

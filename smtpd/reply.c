@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The form of a reply. Texts are ours or deliver's: nothing that the client or the file system said goes
- * out. */
+/* The form of a reply. Texts are ours or deliver's: nothing that the client or the file system said
+ * goes out. */
 #include "session.h"
 
 void smtp_reply(struct smtp *s, unsigned code, const char *enhanced, const char *text)

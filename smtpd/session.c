@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* The session's loop and its table of commands. Invariants: a handler runs only in the state that its row
- * demands; whatever the client sends gets one reply; nothing of an unfinished transaction survives the
- * session. */
+/* The session's loop and its table of commands. Invariants: a handler runs only in the state that
+ * its row demands; whatever the client sends gets one reply; nothing of an unfinished transaction
+ * survives the session. */
 #include <stdio.h>
 
 #include "../libbase/log.h"
@@ -38,7 +38,8 @@ static const struct smtp_command {
 	{ STR_INIT("BDAT"), 0, cmd_not_ours },
 	{ STR_INIT("TURN"), 0, cmd_not_ours },
 	{ STR_INIT("ETRN"), 0, cmd_not_ours },
-	/* A browser that was led here must not have its form read as commands (cross-protocol attacks). */
+	/* A browser that was led here must not have its form read as commands (cross-protocol
+	 * attacks). */
 	{ STR_INIT("GET"), 0, cmd_other_protocol },
 	{ STR_INIT("POST"), 0, cmd_other_protocol },
 	{ STR_INIT("PUT"), 0, cmd_other_protocol },

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* One SMTP session: the struct that every handler takes first, and what the files of this folder offer
- * each other. The dialogue is RFC 5321's; a message goes on to deliver (lmtp.h) while it comes in. */
+/* One SMTP session: the struct that every handler takes first, and what the files of this folder
+ * offer each other. The dialogue is RFC 5321's; a message goes on to deliver (lmtp.h) while it
+ * comes in. */
 #ifndef SMTPD_SESSION_H
 #define SMTPD_SESSION_H
 
@@ -10,13 +11,13 @@
 #include "lmtp.h"
 
 enum {
-	SMTP_LINE_MAX_OCTETS = 2048,		/* RFC 5321 s.4.5.3.1.4 wants 512; parameters add to it */
+	SMTP_LINE_MAX_OCTETS = 2048,		/* RFC 5321 s.4.5.3.1.4: 512, and parameters */
 	SMTP_AUTH_LINE_MAX_OCTETS = 12288,	/* RFC 4954 s.4 */
 	SMTP_HELO_MAX_OCTETS = 255,		/* RFC 5321 s.4.5.3.1.2 */
 	SMTP_RECEIVED_MAX = 100,		/* RFC 5321 s.6.3: at least 100 */
-	SMTP_HOLD_MAX_OCTETS = 256 * 1024,	/* of a submitted header, kept to see what it lacks */
+	SMTP_HOLD_MAX_OCTETS = 256 * 1024,	/* of a header, to see what it lacks */
 	SMTP_TXN_ARENA_OCTETS = 4 * 1024 * 1024,	/* 1000 recipients of 1 KiB, and to spare */
-	SMTP_CMD_ARENA_OCTETS = 256 * 1024,	/* one line of any length above, decoded several times */
+	SMTP_CMD_ARENA_OCTETS = 256 * 1024,	/* one line, decoded several times */
 };
 
 enum smtp_role { SMTP_ROLE_MX, SMTP_ROLE_SUBMISSION };
@@ -58,8 +59,8 @@ struct smtp {
 void smtp_session(struct serve_session *serve);
 
 /* -- reply.c -- */
-/* "code enhanced text"; enhanced may be NULL (RFC 2034 s.4: not in greetings, EHLO and 3yz). A permanent
- * refusal counts as an error of the client's. */
+/* "code enhanced text"; enhanced may be NULL (RFC 2034 s.4: not in greetings, EHLO and 3yz). A
+ * permanent refusal counts as an error of the client's. */
 void smtp_reply(struct smtp *s, unsigned code, const char *enhanced, const char *text);
 /* deliver's reply, passed on. */
 void smtp_reply_lmtp(struct smtp *s, const struct lmtp_reply *r);

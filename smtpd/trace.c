@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Owns the text of the fields that smtpd adds. Invariant: whatever a peer said, an added field is one
- * field: no octet of its text can end a line. */
+/* Owns the text of the fields that smtpd adds. Invariant: whatever a peer said, an added field is
+ * one field: no octet of its text can end a line. */
 #include "../libmail/date.h"
 #include "trace.h"
 

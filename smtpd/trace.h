@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Header fields that we add, and what we look for in those that come. Pure functions: tests and fuzzers
- * need no socket. */
+/* Header fields that we add, and what we look for in those that come. Pure functions: tests and
+ * fuzzers need no socket. */
 #ifndef SMTPD_TRACE_H
 #define SMTPD_TRACE_H
 
@@ -21,8 +21,8 @@ struct header_scan {
 	uint64_t n_received;
 };
 
-/* Starts as all zeros. Takes message octets (dots unstuffed), chunks cut anywhere; what follows the header
- * is not looked at. */
+/* Starts as all zeros. Takes message octets (dots unstuffed), chunks cut anywhere; what follows the
+ * header is not looked at. */
 void header_scan_feed(struct header_scan *h, struct str text);
 
 struct trace {
@@ -34,8 +34,8 @@ struct trace {
 	int64_t now_s;
 };
 
-/* Appends the Received field (RFC 5321 s.4.4, with-clauses of RFC 3848), folded. Octets that could end the
- * line or a comment become '?', whoever sent them. */
+/* Appends the Received field (RFC 5321 s.4.4, with-clauses of RFC 3848), folded. Octets that could
+ * end the line or a comment become '?', whoever sent them. */
 void trace_put_received(struct buf *out, const struct trace *t);
 
 /* Appends Date and Message-ID where the scanned header lacks them (RFC 6409 s.8.2, 8.3). */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Any octets as a command line of SMTP, as a header that streams by, and as a reply of deliver. What comes
- * out of a path must not be able to break out of the line that smtpd sends on. */
+/* Any octets as a command line of SMTP, as a header that streams by, and as a reply of deliver.
+ * What comes out of a path must not be able to break out of the line that smtpd sends on. */
 #include "../../libmail/path.h"
 #include "../../smtpd/lmtp.h"
 #include "../../smtpd/trace.h"
@@ -35,8 +35,8 @@ static void command(struct arena *a, struct str line)
 
 static void received(struct str text)
 {
-	struct trace t = { .helo = text, .peer_ip = text, .hostname = text, .id = text, .rcpt = text,
-		.tls_info = text };
+	struct trace t = { .helo = text, .peer_ip = text, .hostname = text, .id = text,
+		.rcpt = text, .tls_info = text };
 	struct buf b = BUF_INIT(TRACE_MAX_OCTETS);
 	size_t n_lines = 0;
 

@@ -35,14 +35,17 @@ static void test_grammar(void)
 	} t[] = {
 		{ STR_INIT("a: b\n"), STR_INIT("a"), STR_INIT("0:b"), 0 },
 		{ STR_INIT("a: b"), STR_INIT("A"), STR_INIT("0:b"), 0 },
-		{ STR_INIT("A:b,c , d\r\n"), STR_INIT("a"), STR_INIT("0:b 0:c 0:d"), 0 },
-		{ STR_INIT("a: b,\n c\n\n# no\n\td\ne: f\n"), STR_INIT("a"), STR_INIT("0:b 0:c 0:d"), 0 },
+		{ STR_INIT("A:b,c , d\r\n"), STR_INIT("a"),
+		  STR_INIT("0:b 0:c 0:d"), 0 },
+		{ STR_INIT("a: b,\n c\n\n# no\n\td\ne: f\n"), STR_INIT("a"),
+		  STR_INIT("0:b 0:c 0:d"), 0 },
 		{ STR_INIT("a: b,\n c\n\n# no\n\td\ne: f\n"), STR_INIT("e"), STR_INIT("0:f"), 0 },
 		{ STR_INIT("# x\n\n \na : b"), STR_INIT("a"), STR_INIT("0:b"), 0 },
 		{ STR_INIT("\"a b\": \"c, d\", e"), STR_INIT("a b"), STR_INIT("0:c, d 0:e"), 0 },
 		{ STR_INIT("a: \"|cmd -x, \\\"y\\\"\", |cmd z"), STR_INIT("a"),
 		  STR_INIT("2:cmd -x, \"y\" 2:cmd z"), 0 },
-		{ STR_INIT("a: /var/x, :include:/l, \\b"), STR_INIT("a"), STR_INIT("3:var/x 4:/l 1:b"), 0 },
+		{ STR_INIT("a: /var/x, :include:/l, \\b"), STR_INIT("a"),
+		  STR_INIT("3:var/x 4:/l 1:b"), 0 },
 		{ STR_INIT("a: b\na: c\n"), STR_INIT("a"), STR_INIT("0:b"), 1 },
 		{ STR_INIT(" a: b\nc: d"), STR_INIT("c"), STR_INIT("0:d"), 1 },
 		{ STR_INIT("a b\nc: d"), STR_INIT("c"), STR_INIT("0:d"), 1 },
@@ -181,7 +184,8 @@ static void test_expansion(void)
 		buf_reset(&out);
 		n_skipped = 0;
 		REQUIRE(envelope_init(&env, a, 10));
-		REQUIRE(path_parse(scratch, t[i].in, PATH_NO_DOMAIN_OK, &path, &rest, &e) == ERR_OK);
+		REQUIRE(path_parse(scratch, t[i].in, PATH_NO_DOMAIN_OK, &path, &rest,
+		    &e) == ERR_OK);
 		k = envelope_add(&env, scratch, &r, &path, &e);
 		for (size_t j = 0; j < env.n_targets; j++)
 			buf_printf(&out, "%s%.*s/%.*s", j > 0 ? " " : "",
@@ -198,7 +202,9 @@ static void test_expansion(void)
 /* Several recipients that share a mailbox, and the one answer for each. */
 static void test_results(void)
 {
-	static const struct str in[] = { STR_INIT("<team>"), STR_INIT("<alice>"), STR_INIT("<carol>") };
+	static const struct str in[] = {
+		STR_INIT("<team>"), STR_INIT("<alice>"), STR_INIT("<carol>"),
+	};
 	struct arena *a = arena_new(8 << 20), *scratch = arena_new(8 << 20);
 	struct aliases table;
 	struct resolver r = { .aliases = &table, .user = known, .domain_is_local = local };

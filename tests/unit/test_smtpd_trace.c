@@ -11,11 +11,13 @@ static void test_scan(void)
 		bool ended, date, id;
 		uint64_t received;
 	} t[] = {
-		{ STR_INIT("Received: a\r\nreceived : b\r\nDate: x\r\n\r\nReceived: no\r\n"), true, true, false,
-		  2 },
+		{ STR_INIT("Received: a\r\nreceived : b\r\nDate: x\r\n\r\nReceived: no\r\n"), true,
+		  true, false, 2 },
 		{ STR_INIT("\r\nDate: in the body\r\n"), true, false, false, 0 },
-		{ STR_INIT("Subject: x\r\n Date: folded\r\nMESSAGE-ID: <a>\r\n"), false, false, true, 0 },
-		{ STR_INIT("Dated: x\r\nX-Received: y\r\nReceivedX: z\r\n\r\n"), true, false, false, 0 },
+		{ STR_INIT("Subject: x\r\n Date: folded\r\nMESSAGE-ID: <a>\r\n"), false, false, true,
+		  0 },
+		{ STR_INIT("Dated: x\r\nX-Received: y\r\nReceivedX: z\r\n\r\n"), true, false, false,
+		  0 },
 		{ STR_INIT("A-Very-Long-Field-Name-Received: y\r\n\r\n"), true, false, false, 0 },
 		{ STR_INIT("no header at all\r\n\r\n"), true, false, false, 0 },
 		{ STR_INIT(""), false, false, false, 0 },
@@ -49,7 +51,8 @@ static void test_received(void)
 {
 	struct trace t = {
 		.helo = STR_INIT("client.example"), .peer_ip = STR_INIT("192.0.2.7"),
-		.hostname = STR_INIT("mx.test"), .domain = STR_INIT("site.test"), .id = STR_INIT("abc.1"), .rcpt = STR_INIT("a@b"),
+		.hostname = STR_INIT("mx.test"), .domain = STR_INIT("site.test"),
+		.id = STR_INIT("abc.1"), .rcpt = STR_INIT("a@b"),
 		.esmtp = true, .now_s = 0,
 	};
 	struct buf b = BUF_INIT(TRACE_MAX_OCTETS);
