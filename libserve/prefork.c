@@ -187,8 +187,8 @@ static void make_room(struct pool *p)
 		s->full = FULL_NOT;
 		victim = scoreboard_oldest(&p->sb, s->peer, full == FULL_PEER ? FULL_PEER : FULL_SERVICE,
 		    p->told);
-		if (victim == p->sb.n_slots)
-			continue;
+		if (victim == p->sb.n_slots || p->pids[victim] == 0)
+			continue;	/* 0: somebody wrote nonsense into the shared slots */
 		p->told[victim] = true;
 		p->term_at[victim] = now;
 		kill(p->pids[victim], SIGTERM);
