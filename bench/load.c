@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* A load driver for mail servers: one process a connection, blocking sockets, so that the server's work is
- * what is measured. Each worker connects and logs in, waits for the start, does its share and ends; the time is
- * from the start to the last worker's end. Prints one line: scenario, connections, operations, seconds,
- * operations a second. Any failed reply ends it with 1. */
+/* A load driver for mail servers: one process a connection, blocking sockets, so that the
+ * server's work is what is measured. Each worker connects and logs in, waits for the start, does
+ * its share and ends; the time is from the start to the last worker's end. Prints one line:
+ * scenario, connections, operations, seconds, operations a second. Any failed reply ends it with
+ * 1. */
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -29,7 +30,8 @@ enum {
 };
 
 struct options {
-	const char *host, *port, *domain, *password, *user;	/* user: printf pattern with one %d */
+	const char *host, *port, *domain, *password;
+	const char *user;			/* a printf pattern with one %d */
 	int connections, users;
 	long ops;
 	size_t size;
@@ -396,7 +398,8 @@ static void run_deliver(struct worker *w, long ops)
 	memcpy(all, w->message, w->o->size);
 	memcpy(all + w->o->size, ".\r\n", 3);
 	for (long i = 0; i < ops; i++) {
-		say(w, "MAIL FROM:<sender@example.org>\r\nRCPT TO:<%s@%s>\r\nDATA\r\n", w->user, w->o->domain);
+		say(w, "MAIL FROM:<sender@example.org>\r\nRCPT TO:<%s@%s>\r\nDATA\r\n", w->user,
+		    w->o->domain);
 		smtp_wait(w, '2');
 		smtp_wait(w, '2');
 		smtp_wait(w, '3');
@@ -407,7 +410,7 @@ static void run_deliver(struct worker *w, long ops)
 
 static const struct scenario {
 	const char *name;
-	void (*open)(struct worker *w);		/* before the start; NULL: part of what is measured */
+	void (*open)(struct worker *w);		/* before the start; NULL: it is measured too */
 	void (*run)(struct worker *w, long ops);
 } scenarios[] = {
 	{ "imap-login", NULL, run_login },
@@ -435,8 +438,9 @@ static char *make_message(const struct options *o, int ix)
 	if (m == NULL || o->size < 400 || o->size > MESSAGE_MAX_OCTETS)
 		die("message size must be 400 … %d", MESSAGE_MAX_OCTETS);
 	n = snprintf(m, o->size, "From: Sender %d <sender@example.org>\r\nTo: <someone@%s>\r\n"
-	    "Subject: load %d\r\nDate: Sat, 21 Nov 2026 12:00:00 +0000\r\nMessage-ID: <load.%d.%ld@example.org>\r\n"
-	    "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n", ix, o->domain, ix, ix,
+	    "Subject: load %d\r\nDate: Sat, 21 Nov 2026 12:00:00 +0000\r\n"
+	    "Message-ID: <load.%d.%ld@example.org>\r\nMIME-Version: 1.0\r\n"
+	    "Content-Type: text/plain; charset=us-ascii\r\n\r\n", ix, o->domain, ix, ix,
 	    (long)getpid());
 	for (size_t i = (size_t)n, col = 0; i < o->size; i++, col = (col + 1) % 72)
 		m[i] = col == 70 ? '\r' : col == 71 ? '\n' : (char)('a' + col % 26);
@@ -446,7 +450,8 @@ static char *make_message(const struct options *o, int ix)
 	return m;
 }
 
-static void run_worker(const struct options *o, const struct scenario *sc, int ix, int ready_fd, int go_fd)
+static void run_worker(const struct options *o, const struct scenario *sc, int ix, int ready_fd,
+    int go_fd)
 {
 	struct worker *w = calloc(1, sizeof *w);
 	long share = o->ops / o->connections + (ix < o->ops % o->connections);
@@ -504,13 +509,14 @@ static void measure(const struct options *o, const struct scenario *sc)
 	took = now_s() - start;
 	if (bad > 0)
 		die("%d workers failed", bad);
-	printf("%s\t%d\t%ld\t%.3f\t%.1f\n", sc->name, o->connections, o->ops, took, (double)o->ops / took);
+	printf("%s\t%d\t%ld\t%.3f\t%.1f\n", sc->name, o->connections, o->ops, took,
+	    (double)o->ops / took);
 }
 
 static void usage(void)
 {
-	fputs("usage: load [-H host] [-d domain] [-u user%d] [-w password] [-U users] [-c connections] [-n ops]\n"
-	    "            [-s octets] -p port SCENARIO\nscenarios:", stderr);
+	fputs("usage: load [-H host] [-d domain] [-u user%d] [-w password] [-U users]\n"
+	    "            [-c connections] [-n ops] [-s octets] -p port SCENARIO\nscenarios:", stderr);
 	for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++)
 		fprintf(stderr, " %s", scenarios[i].name);
 	fputc('\n', stderr);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* penny check-config: the supervisor's -t asks every program about its own section, each with file:line. It is
- * installed beside this program, and stands beside it in a build tree. */
+/* penny check-config: the supervisor's -t asks every program about its own section, each with
+ * file:line. It is installed beside this program, and stands beside it in a build tree. */
 #include <limits.h>
 #include <stdio.h>
 #include <sys/wait.h>

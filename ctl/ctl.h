@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* What the subcommands of penny share: the configuration, the way into a user's store, messages and exit
- * codes (sysexits.h). Results go to standard output, one item a line, fields separated by tabs; what went
- * wrong goes to standard error. */
+/* What the subcommands of penny share: the configuration, the way into a user's store, messages
+ * and exit codes (sysexits.h). Results go to standard output, one item a line, fields separated
+ * by tabs; what went wrong goes to standard error. */
 #ifndef CTL_H
 #define CTL_H
 
@@ -42,9 +42,10 @@ int ctl_err(const struct err *e);	/* the code follows from the kind */
 int ctl_load_conf(struct ctl *c);
 
 /* -- stores.c -- */
-/* Runs `run` on a user's store in a child process that has become the account that owns the stores (as an
- * ordinary user: the caller's own), so that whatever it makes has the right owner. With create a store
- * that does not exist is made. Returns run's exit code, or another after a message. */
+/* Runs `run` on a user's store in a child process that has become the account that owns the
+ * stores (as an ordinary user: the caller's own), so that whatever it makes has the right owner.
+ * With create a store that does not exist is made. Returns run's exit code, or another after a
+ * message. */
 int ctl_in_store(struct ctl *c, const char *user, bool create,
     int (*run)(struct store *s, void *arg), void *arg);
 /* The same in steps, for who talks with the child: *out_pid is the child, to be waited for with
@@ -52,8 +53,8 @@ int ctl_in_store(struct ctl *c, const char *user, bool create,
 int ctl_start_in_store(struct ctl *c, const char *user, bool create,
     int (*run)(struct store *s, void *arg), void *arg, int *out_pid);
 int ctl_wait_child(int pid);
-/* Calls run for each user that has a store, in name order; stops at nothing, returns the last code that was
- * not 0. */
+/* Calls run for each user that has a store, in name order; stops at nothing, returns the last
+ * code that was not 0. */
 int ctl_each_user(struct ctl *c, int (*run)(struct ctl *c, const char *user));
 
 #endif

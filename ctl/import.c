@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* penny import: starts both halves and the writer. Frames on the pipe are an octet of type and the fields
- * listed at FRAME_* in import.h, numbers as in memory: both ends are one program. Messages are appended in batches
- * that are synced once; only what was synced is counted. */
+/* penny import: starts both halves and the writer. Frames on the pipe are an octet of type and
+ * the fields listed at FRAME_* in import.h, numbers as in memory: both ends are one program.
+ * Messages are appended in batches that are synced once; only what was synced is counted. */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -131,7 +131,8 @@ static enum err_kind append(struct writer *w, struct append *how, struct err *e)
 	if (body_seal(w->body, e) != ERR_OK)
 		return e->kind;
 	k = mailbox_append(w->s, w->mailbox_id, w->body, how, NULL, NULL, e);
-	if (k == ERR_LIMIT && how->n_keywords > 0) {	/* STORE_KEYWORDS_MAX: the message matters more */
+	/* Over STORE_KEYWORDS_MAX the message matters more. */
+	if (k == ERR_LIMIT && how->n_keywords > 0) {
 		how->n_keywords = 0;
 		k = mailbox_append(w->s, w->mailbox_id, w->body, how, NULL, NULL, e);
 	}
@@ -226,7 +227,8 @@ static int writer_main(struct store *s, void *arg)
 	print_counts(w);
 	if (k == ERR_OK)
 		return w->n_refused + w->n_skipped == 0 ? 0 : EX_DATAERR;
-	return ctl_fail(k == ERR_NOSPC ? EX_CANTCREAT : EX_TEMPFAIL, "the import stopped: %s", e.text);
+	return ctl_fail(k == ERR_NOSPC ? EX_CANTCREAT : EX_TEMPFAIL, "the import stopped: %s",
+	    e.text);
 }
 
 /* -- both -- */
@@ -241,7 +243,8 @@ static enum err_kind become_owner(int fd, struct err *e)
 
 	if (geteuid() != 0)
 		return ERR_OK;
-	if (fstat(fd, &st) < 0 || setgroups(0, NULL) < 0 || setresgid(st.st_gid, st.st_gid, st.st_gid) < 0 ||
+	if (fstat(fd, &st) < 0 || setgroups(0, NULL) < 0 ||
+	    setresgid(st.st_gid, st.st_gid, st.st_gid) < 0 ||
 	    setresuid(st.st_uid, st.st_uid, st.st_uid) < 0)
 		return err_sys(e, errno, "becoming the owner of what is to be imported");
 	return ERR_OK;

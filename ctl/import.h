@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* The two halves of penny import. A reader, with the rights of the owner of what is imported (so that a link
- * which the owner put there leads nowhere else), sends messages through a pipe to a writer, which owns the store.
- * Readers know no store, the writer no formats. */
+/* The two halves of penny import. A reader, with the rights of the owner of what is imported (so
+ * that a link which the owner put there leads nowhere else), sends messages through a pipe to a
+ * writer, which owns the store. Readers know no store, the writer no formats. */
 #ifndef CTL_IMPORT_H
 #define CTL_IMPORT_H
 
@@ -51,15 +51,16 @@ void import_drop(struct import_out *o);
 void import_skipped(struct import_out *o, const char *what, const char *why);
 
 /* -- formats: dir or file is open already, `path` is for messages. Errors: err_sys's -- */
-enum err_kind import_maildir(struct import_out *o, int dir_fd, const char *path, const char *mailbox,
-    struct err *e) CHECKED;
+enum err_kind import_maildir(struct import_out *o, int dir_fd, const char *path,
+    const char *mailbox, struct err *e) CHECKED;
 enum err_kind import_mbox(struct import_out *o, int fd, const char *path, const char *mailbox,
     struct err *e) CHECKED;
 
-/* Pure: flags of a Maildir file name's info ("a:2,FRS"); letters a-z are reported in *out_letters as bits. */
+/* Pure: flags of a Maildir file name's info ("a:2,FRS"); letters a-z are reported in *out_letters
+ * as bits. */
 uint32_t maildir_flags(const char *file_name, uint32_t *out_letters);
-/* Pure: the mailbox of a Maildir++ folder directory (".A.B"), below `root` unless that is INBOX. False: not a
- * folder's name. */
+/* Pure: the mailbox of a Maildir++ folder directory (".A.B"), below `root` unless that is INBOX.
+ * False: not a folder's name. */
 bool maildir_folder(struct buf *out, const char *dir_name, const char *root);
 /* Pure: is this line (with its end) an mbox separator, and the date in it. */
 bool mbox_from_line(struct str line, int64_t *out_date_s);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The pipe's reading half: frames of what a format reads. Line ends become CR LF here and nowhere else; a write
- * error stays in the stream, where the formats look at it. */
+/* The pipe's reading half: frames of what a format reads. Line ends become CR LF here and nowhere
+ * else; a write error stays in the stream, where the formats look at it. */
 #include "import.h"
 
 static void put_u32(FILE *to, uint32_t v)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Reads a Maildir and its Maildir++ folders. Messages come in the order of their arrival (modification time,
- * then name), so that UIDs ascend with it. Only regular files are read, never through a link. */
+/* Reads a Maildir and its Maildir++ folders. Messages come in the order of their arrival
+ * (modification time, then name), so that UIDs ascend with it. Only regular files are read, never
+ * through a link. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -35,7 +36,8 @@ struct entries {
 struct folder {
 	int fd, sub_fd[2];	/* the folder, its cur and new */
 	const char *path;
-	char keywords[LETTERS][STORE_KEYWORD_MAX_OCTETS + 1];	/* dovecot-keywords: a letter's word */
+	/* From dovecot-keywords: a letter's word. */
+	char keywords[LETTERS][STORE_KEYWORD_MAX_OCTETS + 1];
 };
 
 static const struct { char letter; uint32_t flag; } flag_letters[] = {
@@ -59,7 +61,8 @@ uint32_t maildir_flags(const char *file_name, uint32_t *out_letters)
 	return flags;
 }
 
-/* One level of a folder's name: modified UTF-7, as it is on disk, else what it says if that is UTF-8. */
+/* One level of a folder's name: modified UTF-7, as it is on disk, else what it says if that is
+ * UTF-8. */
 static bool put_level(struct buf *out, struct str level)
 {
 	if (level.n == 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* penny: finds the subcommand in the table, reads the configuration where it needs one, and runs it. */
+/* penny: finds the subcommand in the table, reads the configuration where it needs one, and runs
+ * it. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,8 @@ static const struct ctl_command commands[] = {
 	  0, 0, true, cmd_status },
 	{ "check-config", NULL, "", "check the configuration for every program",
 	  0, 0, false, cmd_check_config },
-	{ "user", "add", "[-p] USER", "add a user to the passwd file; -p: password on standard input",
+	{ "user", "add", "[-p] USER",
+	  "add a user to the passwd file; -p: password on standard input",
 	  1, 2, true, cmd_user_add },
 	{ "user", "password", "[-p] USER", "change a password in the passwd file",
 	  1, 2, true, cmd_user_password },
@@ -51,7 +53,8 @@ static const struct ctl_command commands[] = {
 	  "file the messages of an mbox file; run again, it files them again",
 	  2, 4, true, cmd_import_mbox },
 	{ "version", NULL, "", "print the version", 0, 0, false, cmd_version },
-	{ "help", NULL, "[COMMAND]", "print this, or the lines of one command", 0, 2, false, cmd_help },
+	{ "help", NULL, "[COMMAND]", "print this, or the lines of one command",
+	  0, 2, false, cmd_help },
 };
 
 /* What the exit code says about an error (sysexits.h). */
@@ -165,7 +168,8 @@ static int run(struct ctl *c, int argc, char **argv)
 	int skip, status;
 
 	if (cmd == NULL) {
-		print_help(stderr, argc > 0 && print_help(stderr, argv[0], NULL) > 0 ? "" : NULL, NULL);
+		if (argc < 1 || print_help(stderr, argv[0], NULL) == 0)
+			print_help(stderr, NULL, NULL);
 		return EX_USAGE;
 	}
 	skip = cmd->second != NULL ? 2 : 1;

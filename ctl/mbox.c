@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* Reads an mbox file. A message begins at a "From " line with a date, at the file's start or behind an
- * empty line; one ">" is taken off quoted From lines (mboxrd, which mboxo agrees with where it matters).
- * Fields in which mail programs kept their state are turned into flags and left out; the empty line before
- * a separator belongs to the file, not to the message. */
+/* Reads an mbox file. A message begins at a "From " line with a date, at the file's start or
+ * behind an empty line; one ">" is taken off quoted From lines (mboxrd, which mboxo agrees with
+ * where it matters). Fields in which mail programs kept their state are turned into flags and
+ * left out; the empty line before a separator belongs to the file, not to the message. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,7 @@ struct reader {
 	struct import_out *o;
 	FILE *in;
 	bool open, in_header, leave_out;	/* leave_out: inside a field of state */
-	bool internal;				/* the message in which c-client keeps its own data */
+	bool internal;				/* the message that holds c-client's own data */
 	bool line_start;
 	struct str held;			/* an empty line that may belong to a separator */
 	bool before_was_empty;
@@ -62,7 +62,8 @@ static bool parse_asctime(const char *p, int64_t *out)
 			continue;
 		*out = (int64_t)timegm(&tm);
 		sign = end[0] == ' ' && end[1] == '-' ? 1 : -1;
-		if (end[0] == ' ' && (end[1] == '+' || end[1] == '-') && sscanf(end + 2, "%4d", &zone) == 1)
+		if (end[0] == ' ' && (end[1] == '+' || end[1] == '-') &&
+		    sscanf(end + 2, "%4d", &zone) == 1)
 			*out += sign * (zone / 100 * 3600 + zone % 100 * 60);
 		return true;
 	}
@@ -203,7 +204,7 @@ static void on_line(struct reader *r, struct str s)
 		if (!r->leave_out)
 			put_text(r, s);
 	} else if (empty) {
-		put_text(r, STR(""));	/* of two empty lines only the last may be the separator's */
+		put_text(r, STR(""));	/* only the last of several may be the separator's */
 		r->held = STR("\n");
 	} else {
 		put_text(r, unquote_from(s));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The passwd file is small and changed by hand or by penny, so it is read whole and written whole. The lock is
- * a file of its own because the file itself is replaced. */
+/* The passwd file is small and changed by hand or by penny, so it is read whole and written
+ * whole. The lock is a file of its own because the file itself is replaced. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* penny status: what /proc knows. The supervisor's children are the services, their children serve; one that
- * has an established connection is counted as a session, where this user may look at its descriptors. */
+/* penny status: what /proc knows. The supervisor's children are the services, their children
+ * serve; one that has an established connection is counted as a session, where this user may look
+ * at its descriptors. */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -102,14 +103,15 @@ static void read_processes(struct system *sys)
 		closedir(d);
 }
 
-/* An address of /proc/net/tcp: the kernel's words in hexadecimal. Only IPv4 is told apart by octets; for
- * IPv6 the port says enough to a person. */
+/* An address of /proc/net/tcp: the kernel's words in hexadecimal. Only IPv4 is told apart by
+ * octets; for IPv6 the port says enough to a person. */
 static void address_text(const char *hex, unsigned port, char *out, size_t cap)
 {
 	unsigned a;
 
 	if (strlen(hex) == 8 && sscanf(hex, "%8x", &a) == 1)
-		snprintf(out, cap, "%u.%u.%u.%u:%u", a & 255, a >> 8 & 255, a >> 16 & 255, a >> 24, port);
+		snprintf(out, cap, "%u.%u.%u.%u:%u", a & 255, a >> 8 & 255, a >> 16 & 255, a >> 24,
+		    port);
 	else if (strspn(hex, "0") == strlen(hex))
 		snprintf(out, cap, "[::]:%u", port);
 	else
@@ -124,8 +126,8 @@ static void read_sockets(struct system *sys, const char *path)
 	unsigned port;
 
 	while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-		if (sscanf(line, " %*d: %63[0-9A-F]:%x %*[0-9A-F]:%*x %x %*s %*s %*s %*d %*d %lu", local,
-		    &port, &s.state, &s.inode) != 4)
+		if (sscanf(line, " %*d: %63[0-9A-F]:%x %*[0-9A-F]:%*x %x %*s %*s %*s %*d %*d %lu",
+		    local, &port, &s.state, &s.inode) != 4)
 			continue;
 		address_text(local, port, s.local, sizeof s.local);
 		sys->socks = grown(sys->socks, sys->n_socks, sizeof s);
@@ -143,7 +145,8 @@ static const struct tcp_socket *find_socket(const struct system *sys, unsigned l
 	return NULL;
 }
 
-/* Calls each for every TCP socket of the process; false when its descriptors are not for us to see. */
+/* Calls each for every TCP socket of the process; false when its descriptors are not for us to
+ * see. */
 static bool each_socket(const struct system *sys, int pid,
     void (*each)(void *ctx, const struct tcp_socket *s), void *ctx)
 {
@@ -161,7 +164,8 @@ static bool each_socket(const struct system *sys, int pid,
 		ssize_t n = readlinkat(dirfd(d), ent->d_name, link, sizeof link - 1);
 
 		link[n > 0 ? n : 0] = '\0';
-		if (sscanf(link, "socket:[%lu]", &inode) == 1 && (s = find_socket(sys, inode)) != NULL)
+		if (sscanf(link, "socket:[%lu]", &inode) == 1 &&
+		    (s = find_socket(sys, inode)) != NULL)
 			each(ctx, s);
 	}
 	closedir(d);
@@ -194,7 +198,8 @@ static void print_service(const struct system *sys, const struct process *servic
 		seen = each_socket(sys, sys->procs[i].pid, count_established, &busy) && seen;
 		n_sessions += busy;
 	}
-	printf("service\t%s\tpid=%d\tprocesses=%u\tsessions=", service->comm, service->pid, n_children);
+	printf("service\t%s\tpid=%d\tprocesses=%u\tsessions=", service->comm, service->pid,
+	    n_children);
 	if (seen)
 		printf("%u\n", n_sessions);
 	else

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The way into users' stores. A store is only ever touched in a child process that has become the account which
- * owns all stores; what it inherits from root is one descriptor. */
+/* The way into users' stores. A store is only ever touched in a child process that has become the
+ * account which owns all stores; what it inherits from root is one descriptor. */
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
@@ -13,7 +13,8 @@
 #include "ctl.h"
 #include "passwdfile.h"
 
-/* The post office and the account that owns what is in it. Returns 0 or an exit code after a message. */
+/* The post office and the account that owns what is in it. Returns 0 or an exit code after a
+ * message. */
 static int find_office(const struct ctl *c, struct office *o)
 {
 	struct passwd *pw;
@@ -25,8 +26,8 @@ static int find_office(const struct ctl *c, struct office *o)
 	pw = getpwnam(c->set.user);
 	gr = getgrnam(c->set.group);
 	if (pw == NULL || gr == NULL)
-		return ctl_fail(EX_CONFIG, "[store] user %s or group %s does not exist", c->set.user,
-		    c->set.group);
+		return ctl_fail(EX_CONFIG, "[store] user %s or group %s does not exist",
+		    c->set.user, c->set.group);
 	o->uid = pw->pw_uid;
 	o->gid = gr->gr_gid;
 	return 0;
@@ -76,8 +77,8 @@ static int check_account(const struct ctl *c, const char *user)
 	return has ? 0 : ctl_fail(EX_NOUSER, "there is no user %s", user);
 }
 
-static int open_store_dir(const struct ctl *c, const struct office *o, const char *user, bool create,
-    int *out_fd)
+static int open_store_dir(const struct ctl *c, const struct office *o, const char *user,
+    bool create, int *out_fd)
 {
 	enum err_kind k;
 	struct err e;
@@ -89,7 +90,10 @@ static int open_store_dir(const struct ctl *c, const struct office *o, const cha
 		return status;
 	if (create && (k = office_prepare(o, &e)) != ERR_OK)
 		return ctl_err(&e);
-	k = create ? office_open_store(o, user, out_fd, &e) : office_find_store(o, user, out_fd, &e);
+	if (create)
+		k = office_open_store(o, user, out_fd, &e);
+	else
+		k = office_find_store(o, user, out_fd, &e);
 	if (k == ERR_NOENT)
 		return ctl_fail(EX_NOUSER, "%s has no mail store", user);
 	return k == ERR_OK ? 0 : ctl_err(&e);
@@ -127,7 +131,8 @@ int ctl_wait_child(int pid)
 			return ctl_fail(EX_OSERR, "wait: %s", strerror(errno));
 	if (WIFEXITED(status))
 		return WEXITSTATUS(status);
-	return ctl_fail(EX_SOFTWARE, "the process in the store died of signal %d", WTERMSIG(status));
+	return ctl_fail(EX_SOFTWARE, "the process in the store died of signal %d",
+	    WTERMSIG(status));
 }
 
 int ctl_in_store(struct ctl *c, const char *user, bool create,

@@ -14,8 +14,8 @@ static int rebuild(struct store *s, void *arg)
 
 	if (store_rebuild(s, &r, &e) != ERR_OK)
 		return ctl_err(&e);
-	printf("%s\trecords=%" PRIu64 "\tmailboxes=%" PRIu64 "\tmessages=%" PRIu64 "\tdamaged=%" PRIu64
-	    "\n", user, r.n_records, r.n_mailboxes, r.n_messages, r.n_damaged);
+	printf("%s\trecords=%" PRIu64 "\tmailboxes=%" PRIu64 "\tmessages=%" PRIu64
+	    "\tdamaged=%" PRIu64 "\n", user, r.n_records, r.n_mailboxes, r.n_messages, r.n_damaged);
 	return r.n_damaged == 0 ? 0 : EX_DATAERR;
 }
 

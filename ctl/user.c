@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* penny user: accounts in the passwd file. A password is read from the terminal without echo, or as one line
- * of standard input; it never stands on a command line. */
+/* penny user: accounts in the passwd file. A password is read from the terminal without echo, or
+ * as one line of standard input; it never stands on a command line. */
 #include <crypt.h>
 #include <stdio.h>
 #include <string.h>
@@ -96,7 +96,8 @@ static int check_source(const struct ctl *c)
 	if (c->set.passwd_file[0] == '\0')
 		return ctl_fail(EX_CONFIG, "[auth] passwd_file is not set");
 	if (c->set.source != AUTH_SOURCE_PASSWD)
-		fputs("penny: note: [auth] source is pam, so the passwd file is not in use\n", stderr);
+		fputs("penny: note: [auth] source is pam, so the passwd file is not in use\n",
+		    stderr);
 	return 0;
 }
 

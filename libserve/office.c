@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* A store begins with mode 0500. It gets its owner, and mode 0700 as the mark that it is made, after the
- * directories above it are synced; whoever meets it before that does these steps again. So a store that was
- * handed out, and mail acknowledged in it, cannot vanish with a directory entry in a power cut. */
+/* A store begins with mode 0500. It gets its owner, and mode 0700 as the mark that it is made,
+ * after the directories above it are synced; whoever meets it before that does these steps again.
+ * So a store that was handed out, and mail acknowledged in it, cannot vanish with a directory
+ * entry in a power cut. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -72,8 +73,8 @@ static bool is_made(const struct office *o, const struct stat *st)
 }
 
 /* All steps may be done twice, also by two processes at once. */
-static enum err_kind finish(const struct office *o, int office, int letter, int store, const char *user,
-    struct err *e)
+static enum err_kind finish(const struct office *o, int office, int letter, int store,
+    const char *user, struct err *e)
 {
 	struct stat st;
 
@@ -93,7 +94,8 @@ static enum err_kind finish(const struct office *o, int office, int letter, int 
 	return ERR_OK;
 }
 
-enum err_kind office_open_store(const struct office *o, const char *user, int *out_fd, struct err *e)
+enum err_kind office_open_store(const struct office *o, const char *user, int *out_fd,
+    struct err *e)
 {
 	const char letter_name[2] = { office_letter(str_of(user)), '\0' };
 	int office = open(o->dir, DIR_FLAGS), letter = -1, store = -1;
@@ -120,7 +122,8 @@ enum err_kind office_open_store(const struct office *o, const char *user, int *o
 	return ERR_OK;
 }
 
-enum err_kind office_find_store(const struct office *o, const char *user, int *out_fd, struct err *e)
+enum err_kind office_find_store(const struct office *o, const char *user, int *out_fd,
+    struct err *e)
 {
 	const char letter_name[2] = { office_letter(str_of(user)), '\0' };
 	int office = open(o->dir, DIR_FLAGS), letter = -1;
@@ -150,8 +153,8 @@ static int is_letter(const struct dirent *d)
 }
 
 /* False when `each` wants no more. */
-static bool each_in_letter(int office, const char *letter, bool (*each)(void *ctx, const char *user),
-    void *ctx)
+static bool each_in_letter(int office, const char *letter,
+    bool (*each)(void *ctx, const char *user), void *ctx)
 {
 	struct dirent **names;
 	int n = scandirat(office, letter, &names, is_name, alphasort);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The post office: <dir>/<letter>/<user>/, a store for each user (design.md section 3). Only its owner can pass
- * it (authd, penny); everybody else gets descriptors of single stores. */
+/* The post office: <dir>/<letter>/<user>/, a store for each user (design.md section 3). Only its
+ * owner can pass it (authd, penny); everybody else gets descriptors of single stores. */
 #ifndef OFFICE_H
 #define OFFICE_H
 
@@ -16,21 +16,23 @@ struct office {
 	gid_t gid;
 };
 
-/* Makes the directory (not those above it) if it is missing, and closes it to everybody but its owner.
- * Errors: err_sys's; ERR_DENIED it belongs to somebody else. */
+/* Makes the directory (not those above it) if it is missing, and closes it to everybody but its
+ * owner. Errors: err_sys's; ERR_DENIED it belongs to somebody else. */
 enum err_kind office_prepare(const struct office *o, struct err *e) CHECKED;
 
 /* The letter: the name's first one in lower case when it is an ASCII letter or digit, else '_'. */
 char office_letter(struct str user);
 
-/* A descriptor (O_RDONLY | O_DIRECTORY) of the user's store; the store is made, empty, when it is missing, and
- * is on disk when this returns. user: a valid name (username.h). Errors: ERR_TEMP, ERR_NOSPC. */
+/* A descriptor (O_RDONLY | O_DIRECTORY) of the user's store; the store is made, empty, when it is
+ * missing, and is on disk when this returns. user: a valid name (username.h). Errors: ERR_TEMP,
+ * ERR_NOSPC. */
 enum err_kind office_open_store(const struct office *o, const char *user, int *out_fd,
     struct err *e) CHECKED;
 
-/* The same without making anything. Errors: ERR_NOENT there is no such store; ERR_DENIED, ERR_TEMP. */
-enum err_kind office_find_store(const struct office *o, const char *user, int *out_fd, struct err *e)
-    CHECKED;
+/* The same without making anything. Errors: ERR_NOENT there is no such store; ERR_DENIED,
+ * ERR_TEMP. */
+enum err_kind office_find_store(const struct office *o, const char *user, int *out_fd,
+    struct err *e) CHECKED;
 
 /* Calls each(ctx, user) for every store, in the order of letters and names, until it returns false.
  * Errors: err_sys's. */

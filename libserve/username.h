@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* What may be a user name at all, and how a name is taken out of what people type. Pure functions. */
+/* What may be a user name at all, and how a name is taken out of what people type. Pure
+ * functions. */
 #ifndef USERNAME_H
 #define USERNAME_H
 
@@ -8,8 +9,8 @@
 
 struct settings;
 
-/* Names go to PAM, NSS and, as one component, into a path: 1 to AUTH_USER_MAX_OCTETS octets, no control octet
- * (NUL too), no '/', ':' or space, no '-' or '.' in front. */
+/* Names go to PAM, NSS and, as one component, into a path: 1 to AUTH_USER_MAX_OCTETS octets, no
+ * control octet (NUL too), no '/', ':' or space, no '-' or '.' in front. */
 bool name_is_valid(struct str name);
 
 /* "user@domain" with one of the site's domains means "user"; anything else is itself. */

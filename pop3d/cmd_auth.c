@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Everything before the maildrop: what is on offer, TLS, and the ways to log in. A password is taken only
- * under TLS or where the site's policy counts the connection as safe. After a login the process has lost
- * the way to authd, so a maildrop that can't be opened ends the session. */
+/* Everything before the maildrop: what is on offer, TLS, and the ways to log in. A password is
+ * taken only under TLS or where the site's policy counts the connection as safe. After a login
+ * the process has lost the way to authd, so a maildrop that can't be opened ends the session. */
 #include <unistd.h>
 
 #include "../libbase/clock.h"

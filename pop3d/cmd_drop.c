@@ -47,8 +47,8 @@ void cmd_stat(struct pop3 *s, struct str arg)
 		conn_printf(s->c, "+OK %u %llu\r\n", st.n, (unsigned long long)st.octets);
 }
 
-/* "msgno size" and "msgno unique-id": at most 70 printable octets, the same in every session, never used
- * for another message of this maildrop (RFC 1939 s.7), since UIDVALIDITY and UID are. */
+/* "msgno size" and "msgno unique-id": at most 70 printable octets, the same in every session,
+ * never used for another message of this maildrop (RFC 1939 s.7), since UIDVALIDITY and UID are. */
 static void put_size(struct pop3 *s, const char *before, uint32_t msgno, const struct message *m)
 {
 	conn_printf(s->c, "%s%u %u\r\n", before, msgno, m->size_octets);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* RETR and TOP: a message's octets with stuffed dots. What is sent is a view of mapped memory, never a copy
- * of a whole message; long runs without a dot to stuff go from file to socket in the kernel. */
+/* RETR and TOP: a message's octets with stuffed dots. What is sent is a view of mapped memory,
+ * never a copy of a whole message; long runs without a dot to stuff go from file to socket in the
+ * kernel. */
 #include "../libmail/dotstuff.h"
 #include "../libmail/record.h"
 #include "parse.h"
@@ -28,11 +29,12 @@ static bool put_from_file(struct pop3 *s, const struct source *src, struct str s
 
 static void put_stuffed(struct pop3 *s, struct dot_enc *enc, const struct source *src)
 {
-	struct str spans[DOT_SPANS_MAX], rest = src->view;
+	struct str spans[DOT_SPANS_MAX], rest = src->view, chunk;
 	size_t n;
 
 	while (rest.n > 0) {
-		rest = str_skip(rest, dot_enc_feed(enc, str_head(rest, POP3_CHUNK_OCTETS), spans, &n));
+		chunk = str_head(rest, POP3_CHUNK_OCTETS);
+		rest = str_skip(rest, dot_enc_feed(enc, chunk, spans, &n));
 		for (size_t i = 0; i < n; i++)
 			if (!put_from_file(s, src, spans[i]))
 				conn_put(s->c, spans[i]);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* The snapshot of INBOX and the marks on it. The view is never refreshed, so message numbers cannot move;
- * invariant: n_marked and marked_octets are what `marked` says, and marked has an entry for each message. */
+/* The snapshot of INBOX and the marks on it. The view is never refreshed, so message numbers
+ * cannot move; invariant: n_marked and marked_octets are what `marked` says, and marked has an
+ * entry for each message. */
 #include <stdlib.h>
 
 #include "maildrop.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* A maildrop: INBOX as it was at login, and the marks of DELE (RFC 1939 s.5). Messages are numbered from 1
- * and keep their numbers for the whole session, whatever other sessions do to the mailbox. */
+/* A maildrop: INBOX as it was at login, and the marks of DELE (RFC 1939 s.5). Messages are
+ * numbered from 1 and keep their numbers for the whole session, whatever other sessions do to the
+ * mailbox. */
 #ifndef POP3D_MAILDROP_H
 #define POP3D_MAILDROP_H
 
@@ -13,15 +14,16 @@ struct maildrop_stat {
 	uint64_t octets;	/* their sizes */
 };
 
-/* Opens the store whose directory is store_fd (the caller keeps it) and takes the maildrop's lock.
- * *out_in_use: another POP3 session has it. Errors: ERR_BUSY (that, or the store's own lock), and those of
- * store_open and mailbox_open. On failure nothing stays open or locked. */
+/* Opens the store whose directory is store_fd (the caller keeps it) and takes the maildrop's
+ * lock. *out_in_use: another POP3 session has it. Errors: ERR_BUSY (that, or the store's own
+ * lock), and those of store_open and mailbox_open. On failure nothing stays open or locked. */
 enum err_kind maildrop_open(int store_fd, const struct store_env *env, struct maildrop **out,
     bool *out_in_use, struct err *e) CHECKED;
 /* Releases the lock; nothing is removed. NULL is fine. */
 void maildrop_close(struct maildrop **d);
 
-/* Count and sizes. Needs no index while INBOX has not changed since login. Errors: mailbox_load's. */
+/* Count and sizes. Needs no index while INBOX has not changed since login. Errors:
+ * mailbox_load's. */
 enum err_kind maildrop_stat(struct maildrop *d, struct arena *a, struct maildrop_stat *out,
     struct err *e) CHECKED;
 
@@ -37,8 +39,8 @@ void maildrop_mark(struct maildrop *d, uint32_t msgno);	/* msgno: one that maild
 void maildrop_unmark_all(struct maildrop *d);
 uint32_t maildrop_n_marked(const struct maildrop *d);
 
-/* The UPDATE state (RFC 1939 s.6): expunges what is marked; what another session expunged meanwhile is no
- * error. Durable on return. Errors: mailbox_expunge's; then nothing was removed. */
+/* The UPDATE state (RFC 1939 s.6): expunges what is marked; what another session expunged
+ * meanwhile is no error. Durable on return. Errors: mailbox_expunge's; then nothing was removed. */
 enum err_kind maildrop_update(struct maildrop *d, struct err *e) CHECKED;
 
 #endif

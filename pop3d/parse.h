@@ -7,11 +7,12 @@
 
 struct pop3_line {
 	struct str verb;	/* letters as sent */
-	struct str arg;		/* what follows the one space, untouched; p == NULL when there is no space */
+	struct str arg;		/* what follows the one space, untouched; p == NULL: no space */
 };
 
-/* Splits a command line that has lost its line end (RFC 1939 s.3: a keyword, then arguments, each after a
- * single space). False when it holds a control octet (NUL too) or its verb is not 1 to 16 letters. */
+/* Splits a command line that has lost its line end (RFC 1939 s.3: a keyword, then arguments, each
+ * after a single space). False when it holds a control octet (NUL too) or its verb is not 1 to 16
+ * letters. */
 bool pop3_line_split(struct str line, struct pop3_line *out);
 
 /* A message number: decimal digits with spaces around, 1 … UINT32_MAX. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* The loop and the table of commands. A session leaves TRANSACTION for UPDATE by QUIT alone: a time-out, a
- * lost connection and a drain close without a word and remove nothing (RFC 1939 s.3 and s.6). */
+/* The loop and the table of commands. A session leaves TRANSACTION for UPDATE by QUIT alone: a
+ * time-out, a lost connection and a drain close without a word and remove nothing (RFC 1939 s.3
+ * and s.6). */
 #include "../libbase/clock.h"
 #include "../libbase/log.h"
 #include "parse.h"
@@ -88,9 +89,9 @@ static const char *end_word(enum err_kind kind)
 	}
 }
 
-/* False when the session is over. Before login the time also runs from the connection's start, so that a
- * stranger can't hold a process by talking; the wait itself has a constant length, which costs conn.c no
- * system call. */
+/* False when the session is over. Before login the time also runs from the connection's start, so
+ * that a stranger can't hold a process by talking; the wait itself has a constant length, which
+ * costs conn.c no system call. */
 static bool next_line(struct pop3 *s, uint64_t login_end_ms, struct str *line)
 {
 	bool logged_in = s->state == POP3_TRANSACTION;

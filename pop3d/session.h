@@ -13,7 +13,7 @@ enum {				/* every limit has a name, a unit and a source */
 	POP3_LINE_MAX_OCTETS = 255,		/* RFC 2449 s.4 */
 	POP3_SASL_LINE_MAX_OCTETS = 4096,	/* PLAIN with AUTH_*_MAX_OCTETS in base64 */
 	POP3_REPLY_MAX_OCTETS = 512,		/* RFC 2449 s.4 */
-	POP3_ARENA_MAX_BYTES = 64 * 1024,	/* faults.md: before login at most 64 KiB a command */
+	POP3_ARENA_MAX_BYTES = 64 * 1024,	/* of one command: base64 and its text */
 	POP3_LOGINS_MAX = 5,			/* failed ones, then the connection ends */
 	POP3_SENDFILE_MIN_OCTETS = 64 * 1024,	/* shorter spans are cheaper copied */
 	POP3_CHUNK_OCTETS = 256 * 1024,		/* looked at for dots before it is sent */
