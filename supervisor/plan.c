@@ -49,7 +49,7 @@ static const struct internal {
 	{ AUTHD, POP3D, "auth", "jail/pop3d/auth.sock", true },
 	{ AUTHD, SMTPD, "auth", "jail/smtpd/auth.sock", true },
 	{ AUTHD, DELIVER, "store", "jail/deliver/store.sock", true },
-	{ DELIVER, SMTPD, "lmtp", "jail/smtpd/deliver.sock", false },
+	{ DELIVER, SMTPD, "deliver", "jail/smtpd/deliver.sock", false },
 };
 enum { INTERNAL_MODE = 0600 };
 

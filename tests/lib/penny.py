@@ -75,7 +75,10 @@ def free_port_base():
     # Below the kernel's range for outgoing connections (32768 and up).
     bases += random.sample(range(12000, 31000, 10), 200)
     for base in bases:
-        lock = open("/tmp/pennypost-test-ports.%d.lock" % base, "a")
+        try:    # as root and as an ordinary user
+            lock = os.fdopen(os.open("/tmp/pennypost-test-ports.%d.lock" % base, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+        except PermissionError:
+            continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -240,9 +243,9 @@ class Instance:
 
     def run(self, program, *args, input=None, timeout=60):
         """Runs "penny" or a daemon ("deliver") of this build with -c; returns CompletedProcess."""
-        path = os.path.join(self.build, program)
+        path = os.path.join(self.build, "libexec", program)
         if not os.path.exists(path):
-            path = os.path.join(self.build, "libexec", program)
+            path = os.path.join(self.build, program)
         return subprocess.run([path, "-c", self.conf] + list(args), input=input, timeout=timeout,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
