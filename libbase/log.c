@@ -58,7 +58,7 @@ void log_quote(struct buf *b, struct str v)
 	for (i = 0; i < v.n; i++) {
 		unsigned char c = (unsigned char)v.p[i];
 
-		if (c < 0x20 || c > 0x7e || strchr("\"\\=[]", c) != NULL)
+		if (c < 0x20 || c > 0x7e || strchr("\"\\=", c) != NULL)
 			buf_printf(b, "\\x%02X", c);
 		else
 			buf_putc(b, (char)c);

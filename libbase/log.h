@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* One event = one line: a dotted name, then key=value from a typed array, with the session id.
- * Values are quoted by one function: octets outside 0x20..0x7e, and any of "\=[], appear as \xHH inside
+ * Values are quoted by one function: octets outside 0x20..0x7e, and any of "\=, appear as \xHH inside
  * double quotes when a value has anything but [A-Za-z0-9._:@/+-] in it; so no peer can forge a line or a
  * field, not even for a reader that knows nothing of quotes. Programs log; libraries do not. A line is one
  * write(2). */
