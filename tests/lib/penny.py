@@ -76,7 +76,7 @@ def free_port_base():
     bases += random.sample(range(12000, 31000, 10), 200)
     for base in bases:
         try:    # as root and as an ordinary user
-            lock = os.fdopen(os.open("/tmp/pennypost-test-ports.%d.lock" % base, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+            lock = open("/tmp/pennypost-test-ports.%d.%d.lock" % (os.geteuid(), base), "a")
         except PermissionError:
             continue
         try:

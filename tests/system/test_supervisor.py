@@ -83,6 +83,8 @@ def process_of(p, session):
                     return pid
         except OSError:
             pass
+    if not ROOT:
+        raise Skip("descriptors of other processes can't be seen")
     raise AssertionError("nobody has the connection")
 
 
