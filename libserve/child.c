@@ -26,6 +26,8 @@ enum {
 /* This process's place in the world; sessions have their state in serve_session. */
 static struct {
 	_Atomic uint8_t *mark;		/* enum slot_mark; NULL: not in a pool */
+	const struct child *pool;	/* NULL: not in a pool, or left it */
+	int epoll_fd;			/* what an idle child of the pool waits with */
 	bool last;
 } self;
 
@@ -35,10 +37,27 @@ void serve_session_keep(void)
 		*self.mark = MARK_KEEP;
 }
 
+/* Closes what a last session must not have. The listeners' numbers stay taken: see filter_compile. */
+static void leave_pool(void)
+{
+	const struct child *ch = self.pool;
+
+	if (ch == NULL)
+		return;
+	self.pool = NULL;
+	for (unsigned i = 0; i < ch->listeners->n; i++)
+		dup2(STDIN_FILENO, SD_FIRST_FD + (int)i);
+	close(self.epoll_fd);
+	close(ch->lifeline);
+	close(ch->wake);
+	scoreboard_leave(ch->sb);
+}
+
 void serve_session_is_last(void)
 {
 	self.last = true;
 	serve_session_keep();
+	leave_pool();
 }
 
 static void make_sid(char out[SID_DIGITS + 1])
@@ -174,18 +193,8 @@ static const char *admit(const struct child *ch, peer_key peer)
 	return full == FULL_SERVICE ? "children_max" : "per_address_max";
 }
 
-/* Closes what a last session must not have. */
-static void leave_pool(const struct child *ch, int epoll_fd)
-{
-	close_range(SD_FIRST_FD, SD_FIRST_FD + ch->listeners->n - 1, 0);
-	close(epoll_fd);
-	close(ch->lifeline);
-	close(ch->wake);
-	scoreboard_leave(ch->sb);
-}
-
 /* Accepts and serves one connection. True: one session has been. */
-static bool serve_one(const struct child *ch, int epoll_fd, unsigned ix, unsigned sessions_left)
+static bool serve_one(const struct child *ch, unsigned ix, unsigned sessions_left)
 {
 	const struct serve_listener *kind = ch->listeners->kind[ix];
 	struct sockaddr_storage sa = { 0 };
@@ -205,7 +214,7 @@ static bool serve_one(const struct child *ch, int epoll_fd, unsigned ix, unsigne
 		return false;
 	}
 	if (sessions_left == 1)
-		leave_pool(ch, epoll_fd);
+		leave_pool();
 	run_session(ch->st, kind, fd);
 	return true;
 }
@@ -232,10 +241,10 @@ static int watch_all(const struct child *ch)
 
 /* The kernel may have woken only this process for a connection that waits: it must not go and leave it
  * there. */
-static void serve_waiting(const struct child *ch, int epoll_fd)
+static void serve_waiting(const struct child *ch)
 {
 	for (unsigned i = 0; i < ch->listeners->n; i++)
-		if (serve_one(ch, epoll_fd, i, 1))
+		if (serve_one(ch, i, 1))
 			return;
 }
 
@@ -250,11 +259,11 @@ static bool one_too_many(const struct child *ch)
 void child_run(const struct child *ch)
 {
 	unsigned left = ch->st->svc->sessions_per_child;
-	int epoll_fd;
 
 	self.mark = &ch->sb->mark[ch->ix];
+	self.pool = ch;
 	self.last = false;
-	if (!enter(ch->st) || (epoll_fd = watch_all(ch)) < 0)
+	if (!enter(ch->st) || (self.epoll_fd = watch_all(ch)) < 0)
 		_exit(EX_OSERR);
 	slot_set(ch->sb, ch->ix, SLOT_IDLE, 0);
 	if (*ch->sb->spare_wanted == SPARE_TELL_ALWAYS)
@@ -263,15 +272,15 @@ void child_run(const struct child *ch)
 		/* Not all idle children are to look at the same moment: all would leave. */
 		int ms = IDLE_LOOK_MS + (int)(ch->ix % 64) * 50;
 		struct epoll_event ev;
-		int n = epoll_wait(epoll_fd, &ev, 1, ms);
+		int n = epoll_wait(self.epoll_fd, &ev, 1, ms);
 
 		if (serve_draining())
 			break;
 		if ((n > 0 && ev.data.u32 == UINT32_MAX) || (n == 0 && one_too_many(ch))) {
-			serve_waiting(ch, epoll_fd);
+			serve_waiting(ch);
 			break;
 		}
-		if (n > 0 && serve_one(ch, epoll_fd, ev.data.u32, left)) {
+		if (n > 0 && serve_one(ch, ev.data.u32, left)) {
 			left--;
 			if (left > 0 && !self.last)
 				slot_set(ch->sb, ch->ix, SLOT_IDLE, 0);

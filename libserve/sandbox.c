@@ -80,7 +80,7 @@ enum err_kind sandbox_prepare(const struct sandbox_plan *p, unsigned *out_missin
 	k = make_root_dir(p->root_dir, e);
 	if (k != ERR_OK && root)
 		return k;
-	have.filters = filter_compile(p->rights, e) == ERR_OK;
+	have.filters = filter_compile(p->rights, p->n_listeners, e) == ERR_OK;
 	if (!have.filters && root)
 		return e->kind;
 	if (!root)
@@ -162,14 +162,17 @@ static void set_limits(const struct sandbox_plan *p, unsigned *done)
 		*done |= SANDBOX_RLIMITS;
 }
 
-/* A service with one store gets its rules at login: rules can only be narrowed, and the descriptor that
- * they need is not there yet. Until then the empty root directory is the wall. */
+/* A service with one store gets its rules for files at login: rules can only be narrowed, and the descriptor
+ * that they need is not there yet. Until then the empty root directory is the wall. The network is closed
+ * now: connect() must be allowed for authd's socket, and the filter can't see to what a socket is connected
+ * that once was the peer's. */
 static void confine_early(const struct sandbox_plan *p, unsigned *done)
 {
-	int what = (p->rights & SERVE_STORES) != 0 ? LANDLOCK_FILES_FREE : LANDLOCK_NO_FILES;
+	bool files = (p->rights & (SERVE_STORE | SERVE_STORES)) != 0;
 	struct err e;
 
-	if ((p->rights & SERVE_STORE) == 0 && landlock_confine(what, &e) == ERR_OK)
+	if (landlock_confine(files ? LANDLOCK_FILES_FREE : LANDLOCK_NO_FILES, &e) == ERR_OK &&
+	    (p->rights & SERVE_STORE) == 0)
 		*done |= SANDBOX_LANDLOCK;
 }
 
@@ -190,7 +193,8 @@ enum err_kind sandbox_enter(const struct sandbox_plan *p, unsigned *out_done, st
 		return err_sys(e, errno, "no new privileges");
 	*out_done |= SANDBOX_NO_NEW_PRIVS;
 	confine_early(p, out_done);
-	if (have.filters && (k = filter_apply(FILTER_ENTER, e)) != ERR_OK)
+	if (have.filters && ((k = filter_apply(FILTER_LISTENERS, e)) != ERR_OK ||
+	    (k = filter_apply(FILTER_ENTER, e)) != ERR_OK))
 		return k;
 	*out_done |= have.filters ? SANDBOX_SECCOMP : 0;
 	return ERR_OK;

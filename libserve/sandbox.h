@@ -18,6 +18,8 @@ struct sandbox_plan {
 	uid_t uid;			/* 0: stay (authd; or not root) */
 	gid_t gid;
 	unsigned rights;		/* SERVE_* of serve.h */
+	unsigned n_listeners;		/* descriptors SD_FIRST_FD on that sessions hold but share with others:
+					 * they may accept from them, but not change them; see filter_compile */
 	uint64_t memory_max_bytes;	/* RLIMIT_DATA: mapped mail does not count; 0: none */
 };
 

@@ -16,11 +16,13 @@
 #define SANDBOX_SANITIZED 0	/* sanitizers map terabytes and call what no session calls */
 #endif
 
-enum filter_phase { FILTER_ENTER, FILTER_LOGIN };
+enum filter_phase { FILTER_ENTER, FILTER_LISTENERS, FILTER_LOGIN, FILTERS_MAX };
 
-/* Compiles both filters for these SERVE_* rights. ERR_NOENT: built without libseccomp. */
-enum err_kind filter_compile(unsigned rights, struct err *e) CHECKED;
-/* Puts one in force; needs no new privileges. */
+/* Compiles the filters for these SERVE_* rights. n_listeners: so many descriptors from SD_FIRST_FD on are
+ * sockets that listen for other processes too; while a process holds them, nothing else may have their
+ * numbers. ERR_NOENT: built without libseccomp. */
+enum err_kind filter_compile(unsigned rights, unsigned n_listeners, struct err *e) CHECKED;
+/* Puts one in force; needs no new privileges. FILTER_LISTENERS without listeners: nothing to do. */
 enum err_kind filter_apply(enum filter_phase phase, struct err *e) CHECKED;
 
 /* 0: the kernel has no Landlock. */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "sandbox_int.h"
+#include "sdproto.h"
 #include "serve.h"
 
 #ifdef HAVE_SECCOMP
@@ -54,14 +55,14 @@ static const int allow_store[] = {
 	S(newfstatat), S(fstatat64), S(statx), S(access), S(faccessat), S(faccessat2), S(readlink),
 	S(readlinkat), S(getdents), S(getdents64), S(fsync), S(fdatasync), S(sync_file_range),
 	S(ftruncate), S(truncate), S(fallocate), S(fadvise64), S(readahead), S(copy_file_range),
-	S(msync), S(mlock), S(munlock), S(flock), S(chmod), S(fchmod), S(fchmodat), S(umask),
+	S(msync), S(mlock), S(munlock), S(flock), S(fchmod), S(umask),
 	S(utimensat), S(utime), S(utimes), S(inotify_init), S(inotify_init1), S(inotify_add_watch),
 	S(inotify_rm_watch), S(chdir), S(fchdir), S(getcwd), S(statfs), S(fstatfs),
 };
 
 /* Refused, and the caller lives on. */
 static const int refuse_all[] = {
-	S(kill), S(tkill), S(tgkill), S(wait4), S(waitid), S(socketpair), S(setrlimit), S(chown),
+	S(kill), S(tkill), S(tgkill), S(wait4), S(waitid), S(socketpair), S(setrlimit), S(chmod), S(fchmodat), S(chown),
 	S(fchown), S(lchown), S(fchownat), S(symlink), S(symlinkat), S(mknod),
 	S(mknodat), S(setpriority), S(getpriority), S(sched_setaffinity), S(memfd_create),
 	S(getpgrp), S(getpgid), S(getsid), S(setsid), S(getgroups),
@@ -87,8 +88,14 @@ static const struct {
 	{ S(prctl), 0, PR_SET_NAME }, { S(prctl), 0, PR_SET_NO_NEW_PRIVS }, { S(prctl), 0, PR_SET_VMA },
 };
 
+/* A brother's listening socket is not to be shut down, disconnected, changed, or copied to a number that is
+ * not watched. */
+static const int refuse_listener[] = {
+	S(shutdown), S(connect), S(setsockopt), S(fcntl), S(ioctl), S(dup), S(dup2), S(dup3),
+};
+
 /* One of these per phase; filled once, inherited by the children. */
-static struct sock_fprog programs[2];
+static struct sock_fprog programs[FILTERS_MAX];
 
 /* A call that this architecture does not have (EDOM) needs no rule; nor does one whose rule is the
  * default (EACCES). */
@@ -175,7 +182,23 @@ static bool export(scmp_filter_ctx f, struct sock_fprog *out)
 	return true;
 }
 
-enum err_kind filter_compile(unsigned rights, struct err *e)
+/* The kernel looks at the low half of a descriptor's register only, so must we. */
+static bool compile_listeners(unsigned n)
+{
+	scmp_filter_ctx f = seccomp_init(SCMP_ACT_ALLOW);
+	bool ok = f != NULL;
+
+	for (size_t i = 0; i < COUNTOF(refuse_listener); i++)
+		for (unsigned fd = SD_FIRST_FD; fd < SD_FIRST_FD + n && ok; fd++)
+			ok = added(seccomp_rule_add(f, SCMP_ACT_ERRNO(EPERM), refuse_listener[i], 1,
+			    SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, fd)));
+	ok = ok && export(f, &programs[FILTER_LISTENERS]);
+	if (f != NULL)
+		seccomp_release(f);
+	return ok;
+}
+
+enum err_kind filter_compile(unsigned rights, unsigned n_listeners, struct err *e)
 {
 	uint32_t other = SANDBOX_SANITIZED ? SCMP_ACT_ERRNO(EPERM) : SCMP_ACT_KILL_PROCESS;
 	scmp_filter_ctx enter = seccomp_init(other), login = seccomp_init(SCMP_ACT_ALLOW);
@@ -183,7 +206,8 @@ enum err_kind filter_compile(unsigned rights, struct err *e)
 	    seccomp_attr_set(enter, SCMP_FLTATR_CTL_OPTIMIZE, 2) == 0 &&
 	    add_enter(enter, rights) &&
 	    add(login, SCMP_ACT_ERRNO(EACCES), refuse_login, COUNTOF(refuse_login)) &&
-	    export(enter, &programs[FILTER_ENTER]) && export(login, &programs[FILTER_LOGIN]);
+	    export(enter, &programs[FILTER_ENTER]) && export(login, &programs[FILTER_LOGIN]) &&
+	    (n_listeners == 0 || compile_listeners(n_listeners));
 
 	if (enter != NULL)
 		seccomp_release(enter);
@@ -194,6 +218,8 @@ enum err_kind filter_compile(unsigned rights, struct err *e)
 
 enum err_kind filter_apply(enum filter_phase phase, struct err *e)
 {
+	if (programs[phase].filter == NULL && phase == FILTER_LISTENERS)
+		return ERR_OK;
 	if (programs[phase].filter == NULL)
 		return err_set(e, ERR_TEMP, 0, "system call filter was not compiled");
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &programs[phase]) < 0)
@@ -203,9 +229,10 @@ enum err_kind filter_apply(enum filter_phase phase, struct err *e)
 
 #else
 
-enum err_kind filter_compile(unsigned rights, struct err *e)
+enum err_kind filter_compile(unsigned rights, unsigned n_listeners, struct err *e)
 {
 	(void)rights;
+	(void)n_listeners;
 	return err_set(e, ERR_NOENT, 0, "built without system call filters");
 }
 

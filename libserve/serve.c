@@ -299,6 +299,8 @@ static int run(const struct service *svc, const struct options *o, struct start 
 	if (peer_on_stderr && strcmp(st->set.log_to, "stderr") == 0)
 		plan.log_to = "syslog";
 	sandbox = state_sandbox(st);
+	if (start->mode == START_POOL && svc->sessions_per_child > 1)
+		sandbox.n_listeners = start->listeners.n;
 	if (log_open(svc->name, plan.log_to != NULL ? plan.log_to : st->set.log_to,
 	    (enum log_level)st->set.log_level, &e) != ERR_OK ||
 	    sandbox_prepare(&sandbox, &missing, &e) != ERR_OK)
