@@ -18,7 +18,7 @@ struct body {
 };
 
 /* Puts the sealed, spilled body into s under its final name (a hard link where that can be) and makes the name durable
- * (invariant I6). Errors: ERR_NOSPC, ERR_TEMP. */
+ * (invariant I7). Errors: ERR_NOSPC, ERR_TEMP. */
 enum err_kind body_link(const struct body *b, struct store *s, struct err *e) CHECKED;
 
 #endif

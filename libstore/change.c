@@ -20,7 +20,10 @@ static enum err_kind op_begin(struct mailbox *mb, struct err *e)
 	if ((k = mailbox_refresh(mb, NULL, e)) != ERR_OK || (k = mailbox_load(mb, e)) != ERR_OK ||
 	    (k = store_lock(mb->s, e)) != ERR_OK)
 		return k;
-	k = view_advance(mb, mb->s->ctl->tail.next_seq - 1, 0, 0, e);
+	if (mb->s->epoch != mb->epoch)
+		k = err_set(e, ERR_TEMP, 0, "a sync failed");
+	else
+		k = view_advance(mb, mb->s->ctl->tail.next_seq - 1, 0, 0, e);
 	if (k == ERR_OK && mb->deleted)
 		k = err_set(e, ERR_NOENT, 0, "mailbox was deleted");
 	if (k != ERR_OK)
@@ -189,9 +192,11 @@ enum err_kind mailbox_append(struct store *s, uint32_t id, const struct body *b,
 		return k;
 	k = append_locked(s, id, b, how, &m, &validity, &seq, e);
 	store_unlock(s);
-	if (k == ERR_OK && how->sync_later)
+	if (k == ERR_OK && how->sync_later) {
+		if (s->later_seq == 0)
+			s->later_epoch = s->epoch;	/* of the first: a later epoch fails them all */
 		s->later_seq = seq;
-	else if (k == ERR_OK)
+	} else if (k == ERR_OK)
 		k = store_make_durable(s, seq, e);
 	if (k != ERR_OK)
 		return k;

@@ -88,11 +88,14 @@ static void raise_durable(struct store *s, uint64_t seq)
 }
 
 /* Syncs the tail's segment. A record in an earlier segment is durable already: rolling saw to it. */
-static enum err_kind sync_tail(struct store *s, uint64_t seq, struct err *e)
+static enum err_kind sync_tail(struct store *s, uint64_t seq, uint32_t epoch, struct err *e)
 {
 	uint32_t seg;
 	uint64_t target;
 	enum err_kind k;
+
+	if (s->ctl->epoch != epoch)
+		return err_set(e, ERR_TEMP, 0, "a failed sync has cost the record");
 
 	do {		/* target must lie in the segment that is synced */
 		seg = *(volatile uint32_t *)&s->ctl->tail.pos.seg;
@@ -110,29 +113,33 @@ static enum err_kind sync_tail(struct store *s, uint64_t seq, struct err *e)
 	return ERR_OK;
 }
 
-enum err_kind store_make_durable(struct store *s, uint64_t seq, struct err *e)
+static enum err_kind make_durable(struct store *s, uint64_t seq, uint32_t epoch, struct err *e)
 {
 	enum err_kind k;
 
-	if (s->ctl->durable_seq >= seq)
+	if (s->ctl->durable_seq >= seq && s->ctl->epoch == epoch)
 		return ERR_OK;
 	if ((k = lock_wait(s->sync_fd, LOCK_WAIT_MS, e)) != ERR_OK)
 		return k;
-	k = sync_tail(s, seq, e);
+	k = sync_tail(s, seq, epoch, e);
 	flock(s->sync_fd, LOCK_UN);
 	return k;
 }
 
+enum err_kind store_make_durable(struct store *s, uint64_t seq, struct err *e)
+{
+	return make_durable(s, seq, s->epoch, e);
+}
+
 enum err_kind store_make_durable_locked(struct store *s, struct err *e)
 {
-	return sync_tail(s, s->ctl->appended_seq, e);
+	return sync_tail(s, s->ctl->appended_seq, s->ctl->epoch, e);
 }
 
 enum err_kind store_sync(struct store *s, struct err *e)
 {
-	enum err_kind k = store_make_durable(s, s->later_seq, e);
+	enum err_kind k = s->later_seq == 0 ? ERR_OK : make_durable(s, s->later_seq, s->later_epoch, e);
 
-	if (k == ERR_OK)
-		s->later_seq = 0;
+	s->later_seq = 0;
 	return k;
 }

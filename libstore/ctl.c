@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -468,11 +469,19 @@ static enum err_kind find_durable_end(void *ctx, const struct journal_view *v, s
 
 static enum err_kind cut_undurable(struct store *s, uint32_t last, struct err *e)
 {
-	struct durable_end d = { s->ctl->durable_seq, { last, sizeof(struct seg_header) } };
+	struct durable_end d = { 0, { last, sizeof(struct seg_header) } };
 	struct journal_scan scan;
-	enum err_kind k = journal_scan(s->journal, last, find_durable_end, &d, &scan, e);
+	enum err_kind k;
 
-	return k == ERR_OK ? journal_cut(s->journal, d.end, e) : k;
+	/* a sync that is under way may still succeed, and raise the watermark to numbers of the old epoch */
+	if ((k = lock_wait(s->sync_fd, LOCK_WAIT_MS, e)) != ERR_OK)
+		return k;
+	s->ctl->epoch++;
+	flock(s->sync_fd, LOCK_UN);
+	d.durable_seq = s->ctl->durable_seq;
+	if ((k = journal_scan(s->journal, last, find_durable_end, &d, &scan, e)) == ERR_OK)
+		k = journal_cut(s->journal, d.end, e);
+	return k;
 }
 
 enum err_kind ctl_recover(struct store *s, struct err *e)

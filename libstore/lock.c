@@ -60,6 +60,8 @@ enum err_kind store_lock(struct store *s, struct err *e)
 		k = ctl_recover(s, e);
 	if (k != ERR_OK)
 		store_unlock(s);
+	else
+		s->epoch = s->ctl->epoch;
 	return k;
 }
 

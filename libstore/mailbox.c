@@ -28,6 +28,13 @@ static void copy_slot(struct mailbox *mb, struct ctl_slot *slot, bool recent)
 		slot->recent_uid = slot->uidnext;
 }
 
+static void start_at_tail(struct mailbox *mb)
+{
+	mb->pos = mb->s->ctl->tail.pos;
+	mb->seq = mb->s->ctl->tail.next_seq - 1;
+	mb->epoch = mb->s->epoch;
+}
+
 enum err_kind mailbox_open(struct store *s, struct str name, bool recent, struct mailbox **out,
     struct err *e)
 {
@@ -52,8 +59,7 @@ enum err_kind mailbox_open(struct store *s, struct str name, bool recent, struct
 		k = err_set(e, ERR_DENIED, 0, "mailbox can't be selected");
 	} else {
 		copy_slot(mb, slot, recent);
-		mb->pos = s->ctl->tail.pos;
-		mb->seq = s->ctl->tail.next_seq - 1;
+		start_at_tail(mb);
 	}
 	store_unlock(s);
 	if (k == ERR_OK)
@@ -301,6 +307,15 @@ static enum err_kind see_keyword(struct mailbox *mb, const struct journal_view *
 	return ERR_OK;
 }
 
+static void all_gone(struct mailbox *mb)
+{
+	mb->deleted = true;
+	mb->n_messages = mb->n_unseen = 0;
+	for (size_t ix = 0; ix < mb->n; ix++)
+		mb->m[ix].gone = true;
+	mb->n_gone = mb->n;
+}
+
 static enum err_kind see_mailbox(struct mailbox *mb, const struct journal_view *v, bool own, struct err *e)
 {
 	struct rec_mailbox m;
@@ -311,11 +326,7 @@ static enum err_kind see_mailbox(struct mailbox *mb, const struct journal_view *
 	if (!rec_get_mailbox(v->payload, &m, &name) ||
 	    ((m.state & MAILBOX_EXISTS) && !(m.state & MAILBOX_NOSELECT)))
 		return ERR_OK;
-	mb->deleted = true;
-	mb->n_messages = mb->n_unseen = 0;
-	for (size_t ix = 0; ix < mb->n; ix++)
-		mb->m[ix].gone = true;
-	mb->n_gone = mb->n;
+	all_gone(mb);
 	return ERR_OK;
 }
 
@@ -398,12 +409,93 @@ enum err_kind view_advance(struct mailbox *mb, uint64_t upto, uint64_t own_from,
 	return k;
 }
 
+/* -- starting anew: the journal that the view followed was cut (invariant I6) -- */
+
+static bool same_flags(const struct message *a, const struct message *b)
+{
+	return ((a->flags ^ b->flags) & MSG_STORED_FLAGS) == 0 && a->keywords == b->keywords;
+}
+
+/* Takes over what is new in b without losing what the owner has not told yet. */
+static void update_message(struct message *a, const struct message *b)
+{
+	uint8_t dirty = a->dirty | (same_flags(a, b) ? 0 : MSG_DIRTY_OTHER);
+	uint32_t recent = a->flags & MSG_RECENT;
+
+	*a = *b;
+	a->flags |= recent;
+	a->dirty = dirty;
+}
+
+static enum err_kind merge(struct mailbox *mb, const struct mailbox *fresh, struct err *e)
+{
+	size_t j = 0;
+
+	mb->n_gone = 0;
+	for (size_t i = 0; i < mb->n; i++) {
+		while (j < fresh->n && fresh->m[j].uid < mb->m[i].uid)
+			j++;
+		if (j < fresh->n && fresh->m[j].uid == mb->m[i].uid && !mb->m[i].gone)
+			update_message(&mb->m[i], &fresh->m[j++]);
+		else
+			mb->m[i].gone = true;
+		mb->n_gone += mb->m[i].gone;
+	}
+	while (j < fresh->n && mb->n > 0 && fresh->m[j].uid <= mb->m[mb->n - 1].uid)
+		j++;
+	if (!grow(mb, fresh->n - j))
+		return no_memory(e);
+	for (; j < fresh->n; j++)
+		mb->m[mb->n++] = fresh->m[j];
+	return ERR_OK;
+}
+
+static enum err_kind start_anew(struct mailbox *mb, struct err *e)
+{
+	struct mailbox fresh = { .s = mb->s };
+	struct ctl_slot *slot;
+	enum err_kind k;
+
+	if (!mb->loaded)	/* positions that the owner counts on were never known */
+		return err_set(e, ERR_CORRUPT, 0, "the view is of a journal that was cut");
+	if ((k = store_lock(mb->s, e)) != ERR_OK)
+		return k;
+	start_at_tail(&fresh);
+	slot = ctl_find_id(mb->s, mb->id);
+	if (slot != NULL)
+		copy_slot(&fresh, slot, false);
+	store_unlock(mb->s);
+	if ((k = store_make_durable(mb->s, fresh.seq, e)) != ERR_OK)
+		return k;
+	if (slot == NULL)
+		all_gone(mb);
+	else if ((k = mailbox_load(&fresh, e)) == ERR_OK && (k = merge(mb, &fresh, e)) == ERR_OK) {
+		mb->kw = fresh.kw;
+		mb->n_messages = fresh.n_messages;
+		mb->n_unseen = fresh.n_unseen;
+		mb->uidnext = fresh.uidnext;
+		mb->modseq = fresh.modseq;
+	}
+	free(fresh.m);
+	if (k == ERR_OK) {
+		mb->pos = fresh.pos;
+		mb->seq = fresh.seq;
+		mb->epoch = fresh.epoch;
+	}
+	return k;
+}
+
 enum err_kind mailbox_refresh(struct mailbox *mb, bool *out_changed, struct err *e)
 {
 	uint64_t upto = mb->s->ctl->durable_seq;
 	bool changed = upto > mb->seq;
 	enum err_kind k = ERR_OK;
 
+	if (mb->s->ctl->epoch != mb->epoch) {
+		if (out_changed != NULL)
+			*out_changed = true;
+		return start_anew(mb, e);
+	}
 	if (changed && (k = view_advance(mb, upto, 0, 0, e)) == ERR_BUSY && !mb->loaded &&
 	    (k = mailbox_load(mb, e)) == ERR_OK)
 		k = view_advance(mb, upto, 0, 0, e);

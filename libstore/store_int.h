@@ -10,10 +10,12 @@
  *  I5  inside_journal is set exactly while a process changes ctl or the journal; inside_engine exactly while one is
  *      in the engine. A mark found by the next owner of the lock means that its setter died: the control file is then
  *      read from the journal again, the engine recovered.
- *  I6  A large body named by a record was synced before the record was written.
+ *  I6  Within an epoch a sequence number names one record. Whoever waits for a number to become durable, or follows the
+ *      journal from one, fails or starts anew when the epoch has changed.
+ *  I7  A large body named by a record was synced before the record was written.
  *
  * Locks: `lock` (exclusive, short; journal, ctl and index), `sync` (one process syncs for all that wait),
- * `maildrop` (POP3). Nobody who holds `sync` takes `lock`, and nobody who holds `lock` waits for `sync`. */
+ * `maildrop` (POP3). Nobody who holds `sync` takes `lock`; `lock` waits for `sync` only after a failed sync. */
 #ifndef STORE_INT_H
 #define STORE_INT_H
 
@@ -45,6 +47,7 @@ struct ctl_head {
 	_Atomic uint32_t inside_engine;
 	_Atomic uint32_t generation;	/* of the engine: changes when somebody recovered or replaced it */
 	_Atomic uint32_t broken;	/* a sync failed: what is not durable must be cut off */
+	_Atomic uint32_t epoch;		/* changes when records were cut off: their numbers are given again */
 	struct journal_tail tail;
 	_Atomic uint64_t appended_seq;	/* of the last record that is wholly written */
 	_Atomic uint64_t durable_seq;
@@ -72,6 +75,7 @@ struct store {
 	struct store_env env;
 	int lock_fd, sync_fd, maildrop_fd;
 	unsigned lock_depth;
+	uint32_t epoch;			/* of ctl, when the lock was last held: what was noted then is of that epoch */
 	struct ctl_head *ctl;
 	size_t ctl_octets;
 	int ctl_fd;
@@ -80,7 +84,8 @@ struct store {
 	uint32_t engine_generation;
 	int watch_fd;			/* inotify, -1 */
 	int wake_fd;			/* touched to wake watchers */
-	uint64_t later_seq;		/* appended with sync_later, not yet synced */
+	uint64_t later_seq;		/* appended with sync_later, not yet synced, and in which epoch */
+	uint32_t later_epoch;
 	uint64_t verified_large;	/* id of the large body whose checksum was checked last */
 	struct mailbox *mailboxes;	/* open ones, for the check at close */
 };
@@ -123,8 +128,9 @@ bool ctl_snapshot(const struct store *s, struct buf *out);
  * out_seq: of the last record. Not yet durable: call store_make_durable after store_unlock. */
 enum err_kind store_append(struct store *s, const struct journal_rec *r, size_t n,
     struct journal_pos *out_pos, uint64_t *out_seq, struct err *e) CHECKED;
-/* Returns when everything up to seq is durable (one process syncs for all that wait), and wakes watchers. Not under the
- * lock. Errors: a failed sync: the operation must be reported as failed. */
+/* Returns when everything up to seq, a number learned when the lock was last held, is durable (one process syncs for all
+ * that wait), and wakes watchers. Not under the lock. Errors: a failed sync, by whomever, that cost the record: the
+ * operation must be reported as failed. */
 enum err_kind store_make_durable(struct store *s, uint64_t seq, struct err *e) CHECKED;
 /* The same with the lock held. */
 enum err_kind store_make_durable_locked(struct store *s, struct err *e) CHECKED;

@@ -314,6 +314,16 @@ static bool survives(const struct script *sc, const struct dir *stale, struct jo
 	return ok;
 }
 
+/* A place inside the record where something is really lost: zeros at its end would be written again as zeros. */
+static uint32_t inside_cut(const struct journal_view *v)
+{
+	uint32_t end = v->h.octets;
+
+	while (end > sizeof v->h && v->payload.p[end - sizeof v->h - 1] == '\0')
+		end--;
+	return 1 + (uint32_t)rand() % (end - 1);
+}
+
 static void cut_everywhere(const struct script *sc, const struct dir *stale)
 {
 	uint32_t from = sc->step[0].tail.off;
@@ -332,7 +342,7 @@ static void cut_everywhere(const struct script *sc, const struct dir *stale)
 		}
 		for (int i = 0; i < (inside > 0 ? 1 + INSIDE_CUTS : 1); i++, n++) {
 			struct journal_pos cut = { at.seg, at.off +
-				(i == 0 ? 0 : 1 + (uint32_t)rand() % (inside - 1)) };
+				(i == 0 ? 0 : inside_cut(&v)) };
 			enum tail_kind tail = n % TAIL_KINDS;
 			enum index_kind index = n / TAIL_KINDS % INDEX_KINDS;
 			bool ok = survives(sc, stale, cut, tail, index);

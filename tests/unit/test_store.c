@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* A store through its public door: what goes in comes out, for one session and for two at once, and again after the
  * index was lost. */
+#include "../../libstore/store_int.h"
 #include "store_dir.h"
 
 /* Handles that were abandoned, because another process recovered the index, are never freed. */
@@ -445,6 +446,35 @@ static void test_deleted_mailbox(void)
 	dir_remove(&d);
 }
 
+/* A sync fails while two processes wait for theirs (here: two handles). What was not durable is cut off and its sequence
+ * numbers are given again: nobody may take a later record's durability for his own. */
+static void test_failed_sync(void)
+{
+	struct dir d = dir_make();
+	struct store *s = store_at(&d), *t = store_at(&d);
+	struct body *b = body_new(s, 1 << 20);
+	struct append later = { .sync_later = true };
+	struct mailbox *mb;
+
+	put_message(s, MAILBOX_INBOX, str_of(small), 0, STR(""));
+	mb = mailbox_at_name(s, "INBOX");
+	CHECK(body_add(b, str_of(small), NULL) == ERR_OK && body_seal(b, NULL) == ERR_OK);
+	CHECK(mailbox_append(s, MAILBOX_INBOX, b, &later, NULL, NULL, NULL) == ERR_OK);
+	t->ctl->broken = 1;
+	CHECK(put_message(t, MAILBOX_INBOX, str_of(small), MSG_FLAGGED, STR("")) == 2);
+	CHECK(put_message(t, MAILBOX_INBOX, str_of(small), 0, STR("")) == 3);
+	CHECK(store_sync(s, NULL) == ERR_TEMP);
+	CHECK(mailbox_refresh(mb, NULL, NULL) == ERR_OK && mailbox_n(mb) == 3 &&
+	    (mailbox_at(mb, 1)->flags & MSG_FLAGGED));
+	CHECK(put_message(s, MAILBOX_INBOX, str_of(small), 0, STR("")) == 4);
+	CHECK(mailbox_refresh(mb, NULL, NULL) == ERR_OK && mailbox_n(mb) == 4);
+	mailbox_close(&mb);
+	body_free(&b);
+	store_close(&s);
+	store_close(&t);
+	dir_remove(&d);
+}
+
 static bool other_appends(struct store *s)
 {
 	return store_maildrop_lock(s, NULL) == ERR_BUSY && put_message(s, 1, str_of(small), 0, STR("")) != 0;
@@ -484,6 +514,7 @@ static void all_tests(void)
 	test_segments();
 	test_unchanged_since();
 	test_deleted_mailbox();
+	test_failed_sync();
 	test_maildrop_and_watch();
 }
 
