@@ -216,6 +216,17 @@ static void start_due(struct supervisor *s)
 			process_start(&s->process[i], &l);
 }
 
+/* It has told its standard error, which nobody may read; its own check finds the same. */
+static void tell_why(const struct supervisor *s, size_t i)
+{
+	struct launch l = launch_of(s);
+	struct err e;
+
+	if (process_check_conf(service_names[i], &l, &e) != ERR_OK)
+		log_event(LOG_LEVEL_ERR, "supervisor.service.config", KV_Z("service", service_names[i]),
+		    KV_ERR(&e));
+}
+
 static void reap(struct supervisor *s)
 {
 	int status;
@@ -223,8 +234,11 @@ static void reap(struct supervisor *s)
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 		for (size_t i = 0; i < N_SERVICES; i++)
-			if (s->process[i].pid == pid)
+			if (s->process[i].pid == pid) {
 				process_died(&s->process[i], status);
+				if (!s->stopping && WIFEXITED(status) && WEXITSTATUS(status) == EX_CONFIG)
+					tell_why(s, i);
+			}
 	for (size_t i = 0; i < N_SERVICES; i++)
 		process_prune(&s->process[i]);
 }
@@ -442,7 +456,7 @@ static enum err_kind start(struct supervisor *s, struct err *e)
 		s->process[i].name = service_names[i];
 	if ((k = make_dir(s->run_dir, e)) != ERR_OK || (k = take_pid_file(s, e)) != ERR_OK ||
 	    (k = make_jails(s, e)) != ERR_OK || (k = open_notify(s, e)) != ERR_OK ||
-	    (k = open_log(s->plan, e)) != ERR_OK)
+	    (k = open_log(s->plan, e)) != ERR_OK || (k = check_services(s, s->plan, e)) != ERR_OK)
 		return k;
 	tell_missing();
 	if ((k = open_all(s, e)) != ERR_OK)
@@ -458,8 +472,10 @@ int supervise(const struct supervise_options *o, struct plan *plan)
 
 	if (k != ERR_OK) {
 		log_event(LOG_LEVEL_ERR, "supervisor.start.failed", KV_ERR(&e));
+		if (strcmp(plan->set.log_to, "stderr") != 0)
+			fprintf(stderr, "pennypost: %s\n", e.text);
 		plan_free(&s.plan);
-		return k == ERR_BUSY ? EX_UNAVAILABLE : EX_OSERR;
+		return k == ERR_BUSY ? EX_UNAVAILABLE : k == ERR_SYNTAX ? EX_CONFIG : EX_OSERR;
 	}
 	loop(&s);
 	log_event(LOG_LEVEL_INFO, "supervisor.end");
