@@ -526,7 +526,11 @@ remotepass = {pw}
 """.format(d=d, imap=p.imap_port, ca=p.ca, pw=PASSWORD))
 
     def run():
-        return sh("offlineimap", "-c", rc, "-o", timeout=60, cwd=d)
+        try:
+            return sh("offlineimap", "-c", rc, "-o", timeout=20, cwd=d)
+        except subprocess.TimeoutExpired:
+            # On a busy machine imaplib2's reading thread now and then takes the TLS handshake for an answer.
+            return sh("offlineimap", "-c", rc, "-o", timeout=60, cwd=d)
     run()
     box = os.path.join(d, "oi", "INBOX")
     files = maildir_files(box)
