@@ -530,6 +530,12 @@ def some_bits(path, rnd):
             f.write(bytes([c[0] ^ 1 << rnd.randrange(8)]))
 
 
+def zeros(path, rnd):
+    size = os.path.getsize(path)
+    with open(path, "r+b") as f:
+        f.write(bytes(size))
+
+
 def cut(path, rnd):
     os.truncate(path, rnd.randrange(os.path.getsize(path) + 1))
 
@@ -599,7 +605,7 @@ def _():
         assert tried > 20
 
 
-@tap.test("the control file and the locks are lost: made again from the journal", timeout=60)
+@tap.test("the control file and the locks are lost, or the control file is garbage: made again from the journal", timeout=60)
 def _():
     with Instance() as p:
         state = grow(p, "alice")
@@ -612,6 +618,12 @@ def _():
                     os.unlink(path)
             s = Imap(p)
             assert mailbox_state(s) == state, names
+            s.ok(b"LOGOUT")
+        rnd = random.Random(1)
+        for spoil in (garbage, zeros, cut):
+            spoil(os.path.join(p.store("alice"), "ctl"), rnd)
+            s = Imap(p)
+            assert mailbox_state(s) == state, spoil.__name__
             s.ok(b"LOGOUT")
         assert smtp_try(p, "alice", message(b"after")).startswith(b"250")
         assert subjects(p, "alice")[-1] == b"after"
