@@ -44,6 +44,8 @@ static const struct ctl_command commands[] = {
 	  2, 2, true, cmd_mailbox_delete },
 	{ "rebuild", NULL, "USER | --all", "make the index anew from the journal",
 	  1, 1, true, cmd_rebuild },
+	{ "compact", NULL, "USER | --all", "give back the space of what was expunged",
+	  1, 1, true, cmd_compact },
 	{ "check", NULL, "USER | --all", "verify journal, index and large bodies; changes nothing",
 	  1, 1, true, cmd_check },
 	{ "import", "maildir", "USER PATH [--mailbox NAME]",

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: ISC */
-/* penny rebuild and penny check, for one user or for all. */
+/* penny rebuild, compact and check, for one user or for all. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "ctl.h"
+
+enum { COMPACT_MIN_AGE_S = 60 };
 
 static int rebuild(struct store *s, void *arg)
 {
@@ -17,6 +19,20 @@ static int rebuild(struct store *s, void *arg)
 	printf("%s\trecords=%" PRIu64 "\tmailboxes=%" PRIu64 "\tmessages=%" PRIu64
 	    "\tdamaged=%" PRIu64 "\n", user, r.n_records, r.n_mailboxes, r.n_messages, r.n_damaged);
 	return r.n_damaged == 0 ? 0 : EX_DATAERR;
+}
+
+/* On order young segments go, too: a session that has been silent for longer than this may have to log in again. */
+static int compact(struct store *s, void *arg)
+{
+	const char *user = arg;
+	struct store_compact_result r;
+	struct err e;
+
+	if (store_compact(s, COMPACT_MIN_AGE_S, &r, &e) != ERR_OK)
+		return ctl_err(&e);
+	printf("%s\tsegments=%u\tmoved=%" PRIu64 "\tlarge=%" PRIu64 "\tyoung=%u\n", user, r.n_segments,
+	    r.n_moved, r.n_large, r.n_young);
+	return 0;
 }
 
 static void report(void *ctx, const char *finding)
@@ -40,6 +56,11 @@ static int rebuild_user(struct ctl *c, const char *user)
 	return ctl_in_store(c, user, false, rebuild, (void *)(uintptr_t)user);
 }
 
+static int compact_user(struct ctl *c, const char *user)
+{
+	return ctl_in_store(c, user, false, compact, (void *)(uintptr_t)user);
+}
+
 static int check_user(struct ctl *c, const char *user)
 {
 	return ctl_in_store(c, user, false, check, (void *)(uintptr_t)user);
@@ -51,6 +72,14 @@ int cmd_rebuild(struct ctl *c, int argc, char **argv)
 	if (strcmp(argv[0], "--all") == 0)
 		return ctl_each_user(c, rebuild_user);
 	return rebuild_user(c, argv[0]);
+}
+
+int cmd_compact(struct ctl *c, int argc, char **argv)
+{
+	(void)argc;
+	if (strcmp(argv[0], "--all") == 0)
+		return ctl_each_user(c, compact_user);
+	return compact_user(c, argv[0]);
 }
 
 int cmd_check(struct ctl *c, int argc, char **argv)

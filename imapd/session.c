@@ -65,6 +65,14 @@ static void run(struct imap_session *s)
 		s->why_ended = "connection failed";
 }
 
+static void leave_store(void *arg)
+{
+	struct store *store = arg;
+
+	store_tend(store);
+	store_close(&store);
+}
+
 void imap_session(struct serve_session *serve)
 {
 	const struct imapd_conf *conf = serve->conf;
@@ -79,7 +87,10 @@ void imap_session(struct serve_session *serve)
 	    conf->max_command_bytes : conf->max_command_preauth_bytes);
 	run(&s);
 	sync_close(&s);
-	store_close(&s.store);
+	if (s.store != NULL) {
+		serve->afterwards = leave_store;
+		serve->afterwards_arg = s.store;
+	}
 	log_event(LOG_LEVEL_INFO, "imap.end", KV_Z("user", s.user), KV_Z("ip", conn_peer_ip(s.c)),
 	    KV_Z("how", s.why_ended), KV_U("commands", s.n_commands), KV_U("fetched", s.n_fetched),
 	    KV_U("octets", s.fetched_octets), KV_U("appended", s.n_appended),

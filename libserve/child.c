@@ -96,6 +96,8 @@ static void run_session(struct serve_state *st, const struct serve_listener *kin
 	if (self.mark != NULL)	/* before the peer sees the end and comes again */
 		*self.mark = MARK_OVER;
 	conn_close(&s.c);
+	if (s.afterwards != NULL)
+		s.afterwards(s.afterwards_arg);
 	log_session("");
 }
 

@@ -56,6 +56,10 @@ struct serve_session {
 	const void *conf;		/* the daemon's own struct, filled from its table */
 	const char *sid;		/* session id, 11 letters and digits */
 	struct tls_ctx *tls;		/* for conn_start_tls; NULL: no TLS is offered */
+	/* Set by the session: what is to be done when the connection is closed and nobody waits any more, be it
+	 * that it takes seconds. NULL: nothing. */
+	void (*afterwards)(void *arg);
+	void *afterwards_arg;
 };
 
 struct service {

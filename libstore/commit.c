@@ -23,6 +23,7 @@ static enum err_kind roll(struct store *s, struct err *e)
 	if (k == ERR_OK) {
 		s->ctl->appended_seq = s->ctl->tail.next_seq - 1;
 		s->ctl->durable_seq = s->ctl->appended_seq;
+		s->ctl->compact_due = 1;
 	} else if (k != ERR_NOSPC) {
 		s->ctl->broken = 1;
 	}
@@ -51,7 +52,7 @@ enum err_kind store_append(struct store *s, const struct journal_rec *r, size_t 
 	if (group > GROUP_MAX_OCTETS)
 		return err_set(e, ERR_LIMIT, 0, "one change of %zu octets", group);
 	s->ctl->inside_journal = 1;
-	if (journal_must_roll(&s->ctl->tail, group))
+	if (journal_must_roll(&s->ctl->tail, group, s->env.segment_octets))
 		k = roll(s, e);
 	at = s->ctl->tail.pos;
 	if (k == ERR_OK)

@@ -256,6 +256,9 @@ static enum err_kind apply_message(struct ctl_slot *slot, const struct journal_v
 
 	if (!rec_get_message(v->payload, &m, &record, &prefix, &body))
 		return corrupt(v, e);
+	if (m.moved)
+		return ERR_OK;
+	slot->modseq = v->h.seq;
 	add_message(slot, m.uid, m.flags & MSG_SEEN, m.size_octets);
 	return ERR_OK;
 }
@@ -328,7 +331,7 @@ enum err_kind ctl_apply(struct store *s, const struct journal_view *v, struct er
 	slot = ctl_find_id(s, rec_mailbox_id(v));
 	if (slot == NULL)
 		return ERR_OK;		/* of a mailbox that was deleted meanwhile */
-	if (v->h.type != REC_KEYWORD)
+	if (v->h.type != REC_KEYWORD && v->h.type != REC_MESSAGE)
 		slot->modseq = v->h.seq;
 	return apply[v->h.type](slot, v, e);
 }
@@ -502,6 +505,7 @@ enum err_kind ctl_recover(struct store *s, struct err *e)
 		c->cap_slots = (uint32_t)((s->ctl_octets - CTL_HEAD_OCTETS) / sizeof(struct ctl_slot));
 	k = journal_range(s->journal, &first, &last, e);
 	if (k == ERR_NOENT) {
+		first = 1;
 		k = lay_out(s, &tail, e);
 	} else if (k == ERR_OK && (k = last_sound_segment(s, first, &last, e)) == ERR_OK) {
 		if (same_boot && c->broken)
@@ -516,6 +520,9 @@ enum err_kind ctl_recover(struct store *s, struct err *e)
 	c = s->ctl;		/* may have been mapped anew */
 	c->version = CTL_VERSION;
 	c->tail = tail;
+	c->first_seg = first;
+	c->compact_due = 1;
+	c->compact_after_s = 0;
 	c->appended_seq = c->durable_seq = tail.next_seq - 1;
 	if (!same_boot)
 		c->inside_engine = 1;	/* its regions are of another life */

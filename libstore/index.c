@@ -215,6 +215,25 @@ static enum err_kind roll_message(struct roll *r, const struct journal_view *v, 
 		.record_octets = m.record_octets }, e);
 }
 
+static enum err_kind roll_place(struct roll *r, const struct journal_view *v, struct err *e)
+{
+	struct rec_place p;
+	struct str entries;
+	enum err_kind k = ERR_OK;
+
+	if (!rec_get_place(v->payload, &p, &entries))
+		return damaged(r);
+	for (uint32_t i = 0; i < p.n && k == ERR_OK; i++) {
+		struct place_entry x = place_entry_at(entries, i);
+
+		k = add_msg(r, x.mailbox, &(struct index_msg){
+			.uid = x.uid, .flags = x.flags, .keywords = x.keywords, .modseq = x.modseq,
+			.internaldate_s = x.internaldate_s, .seg = x.seg, .off = x.off,
+			.size_octets = x.size_octets, .record_octets = x.record_octets }, e);
+	}
+	return k;
+}
+
 static enum err_kind roll_copy(struct roll *r, const struct journal_view *v, struct err *e)
 {
 	struct rec_copy c;
@@ -394,7 +413,7 @@ static enum err_kind roll_record(struct roll *r, const struct journal_view *v, s
 	    struct err *) = {
 		[REC_MAILBOX] = roll_mailbox, [REC_MESSAGE] = roll_message, [REC_COPY] = roll_copy,
 		[REC_FLAGS] = roll_flags, [REC_EXPUNGE] = roll_expunge, [REC_KEYWORD] = roll_keyword,
-		[REC_VIEW] = roll_view,
+		[REC_VIEW] = roll_view, [REC_PLACE] = roll_place,
 	};
 	enum err_kind k = ERR_OK;
 
@@ -492,7 +511,7 @@ static enum err_kind read_pos(struct store *s, struct index_pos *at, struct err 
 	if (k == ERR_OK && v.n == sizeof *at) {
 		memcpy(at, v.p, sizeof *at);
 		if (at->store_id == s->ctl->store_id && at->seq < s->ctl->tail.next_seq &&
-		    !pos_before(s->ctl->tail.pos, at->next))
+		    at->next.seg >= s->ctl->first_seg && !pos_before(s->ctl->tail.pos, at->next))
 			return ERR_OK;
 		return err_set(e, ERR_CORRUPT, 0, "index: of another journal");
 	}
@@ -604,6 +623,15 @@ void index_close(struct store *s)
 
 /* -- reading -- */
 
+static struct message message_of(const struct index_msg *x)
+{
+	return (struct message){
+		.uid = x->uid, .flags = x->flags, .keywords = x->keywords, .modseq = x->modseq,
+		.internaldate_s = x->internaldate_s, .size_octets = x->size_octets,
+		.record_octets = x->record_octets, .seg = x->seg, .off = x->off,
+	};
+}
+
 struct load {
 	struct message *m;
 	size_t n, cap;
@@ -632,11 +660,7 @@ static bool load_chunk(void *ctx, struct str key, struct str value)
 
 		memcpy(&x, value.p + i * sizeof x, sizeof x);
 		l->bad = l->bad || (l->n > 0 && x.uid <= l->m[l->n - 1].uid);
-		l->m[l->n++] = (struct message){
-			.uid = x.uid, .flags = x.flags, .keywords = x.keywords, .modseq = x.modseq,
-			.internaldate_s = x.internaldate_s, .size_octets = x.size_octets,
-			.record_octets = x.record_octets, .seg = x.seg, .off = x.off,
-		};
+		l->m[l->n++] = message_of(&x);
 	}
 	return true;
 }
@@ -680,6 +704,110 @@ enum err_kind index_load(struct store *s, uint32_t mailbox, struct message **out
 	*out_n = l.n;
 	*out_cap = l.cap;
 	return ERR_OK;
+}
+
+static uint32_t get_be32(const char *p)
+{
+	const unsigned char *u = (const unsigned char *)p;
+
+	return (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 | (uint32_t)u[2] << 8 | u[3];
+}
+
+struct each_row {
+	bool (*each)(void *, uint32_t, const struct message *);
+	void *ctx;
+};
+
+static bool rows_of_chunk(void *ctx, struct str key, struct str value)
+{
+	struct each_row *r = ctx;
+
+	for (size_t at = 0; key.n == 9 && at + sizeof(struct index_msg) <= value.n;
+	    at += sizeof(struct index_msg)) {
+		struct index_msg x;
+		struct message m;
+
+		memcpy(&x, value.p + at, sizeof x);
+		m = message_of(&x);
+		if (!r->each(r->ctx, get_be32(key.p + 1), &m))
+			return false;
+	}
+	return true;
+}
+
+enum err_kind index_each(struct store *s, bool (*each)(void *ctx, uint32_t mailbox, const struct message *m),
+    void *ctx, struct err *e)
+{
+	return engine_scan(s->engine, STR("C"), STR("C"), rows_of_chunk,
+	    &(struct each_row){ each, ctx }, e);
+}
+
+enum err_kind index_row(struct store *s, uint32_t mailbox, uint32_t uid, struct message *out, struct err *e)
+{
+	char key[KEY_MAX];
+	struct index_msg x;
+	struct str v;
+	enum err_kind k = engine_get(s->engine, key2(key, 'C', mailbox, uid / CHUNK_UIDS), &v, e);
+
+	for (size_t at = 0; k == ERR_OK && at + sizeof x <= v.n; at += sizeof x) {
+		memcpy(&x, v.p + at, sizeof x);
+		if (x.uid == uid) {
+			*out = message_of(&x);
+			return ERR_OK;
+		}
+	}
+	return k == ERR_OK ? err_set(e, ERR_NOENT, 0, "no such message") : k;
+}
+
+struct each_set {
+	bool (*each)(void *, enum rec_type, struct str, struct str, struct str);
+	void *ctx;
+};
+
+static bool keyword_row(void *ctx, struct str key, struct str value)
+{
+	struct each_set *r = ctx;
+	struct rec_keyword kw;
+
+	if (key.n != 9)
+		return true;
+	kw = (struct rec_keyword){ get_be32(key.p + 1), get_be32(key.p + 5), (uint32_t)value.n, 0 };
+	return r->each(r->ctx, REC_KEYWORD, str_n((const char *)&kw, sizeof kw), value, str_n(NULL, 0));
+}
+
+static bool view_row(void *ctx, struct str key, struct str value)
+{
+	struct each_set *r = ctx;
+	struct uid_range ranges[VIEW_UIDS / 2];
+	struct rec_view view = { .add = 1 };
+	uint32_t base;
+
+	if (key.n < 11 || value.n != VIEW_UIDS / 8)
+		return true;
+	view.mailbox = get_be32(key.p + 1);
+	view.name_octets = (uint32_t)key.n - 10;	/* tag, mailbox, …, NUL, chunk */
+	base = get_be32(key.p + key.n - 4) * VIEW_UIDS;
+	for (uint32_t i = 0; i < VIEW_UIDS; i++) {
+		if (!((unsigned char)value.p[i / 8] >> i % 8 & 1))
+			continue;
+		if (view.n_ranges > 0 && ranges[view.n_ranges - 1].hi == base + i - 1)
+			ranges[view.n_ranges - 1].hi = base + i;
+		else
+			ranges[view.n_ranges++] = (struct uid_range){ base + i, base + i };
+	}
+	return view.n_ranges == 0 || r->each(r->ctx, REC_VIEW, str_n((const char *)&view, sizeof view),
+	    str_n(key.p + 5, view.name_octets),
+	    str_n((const char *)ranges, view.n_ranges * sizeof ranges[0]));
+}
+
+enum err_kind index_each_set(struct store *s,
+    bool (*each)(void *ctx, enum rec_type type, struct str head, struct str name, struct str ranges),
+    void *ctx, struct err *e)
+{
+	struct each_set r = { each, ctx };
+	enum err_kind k = engine_scan(s->engine, STR("K"), STR("K"), keyword_row, &r, e);
+
+	return k == ERR_OK ? engine_scan(s->engine, STR("V"), STR("V"), view_row, &r, e) : k;
 }
 
 enum err_kind index_view_has(struct store *s, uint32_t mailbox, struct str view, const uint32_t *uids,

@@ -314,9 +314,9 @@ size_t journal_group_octets(const struct journal_rec *r, size_t n)
 	return sum;
 }
 
-bool journal_must_roll(const struct journal_tail *tail, size_t group_octets)
+bool journal_must_roll(const struct journal_tail *tail, size_t group_octets, size_t roll_octets)
 {
-	return tail->pos.off + group_octets + sizeof(struct rec_header) > SEG_ROLL_OCTETS &&
+	return tail->pos.off + group_octets + sizeof(struct rec_header) > roll_octets &&
 	    tail->pos.off > sizeof(struct seg_header);
 }
 
@@ -692,6 +692,22 @@ enum err_kind journal_scan(struct journal *j, uint32_t seg,
 		out->end.off = off;
 	}
 	return ERR_OK;
+}
+
+enum err_kind journal_remove_before(struct journal *j, uint32_t first, struct err *e)
+{
+	uint32_t n, last;
+	char name[32];
+	enum err_kind k;
+
+	if ((k = journal_range(j, &n, &last, e)) != ERR_OK)
+		return k;
+	for (; n < first && n < last; n++) {
+		segment_name(name, n);
+		if (unlinkat(j->dirfd, name, 0) < 0 && errno != ENOENT)
+			return err_sys(e, errno, "remove %s", name);
+	}
+	return sync_journal_dir(j, e);
 }
 
 enum err_kind journal_cut(struct journal *j, struct journal_pos end, struct err *e)

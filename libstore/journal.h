@@ -47,8 +47,9 @@ struct journal_rec {
 
 /* Octets that n records take, headers and padding included. */
 size_t journal_group_octets(const struct journal_rec *r, size_t n);
-/* True when a group of that size must open a new segment first: the caller then passes a snapshot payload. */
-bool journal_must_roll(const struct journal_tail *tail, size_t group_octets);
+/* True when a group of that size must open a new segment first, segments being roll_octets long: the caller then calls
+ * journal_roll. */
+bool journal_must_roll(const struct journal_tail *tail, size_t group_octets, size_t roll_octets);
 /* Ends the segment and opens the next one with the snapshot as its first record. Everything before is durable on
  * return (so the durable watermark may rise to tail->next_seq - 1). On failure *tail is as before. */
 enum err_kind journal_roll(struct journal *j, struct str snapshot, struct journal_tail *tail,
@@ -97,6 +98,9 @@ struct journal_scan {
 enum err_kind journal_scan(struct journal *j, uint32_t seg,
     enum err_kind (*each)(void *ctx, const struct journal_view *v, struct err *e), void *ctx,
     struct journal_scan *out, struct err *e) CHECKED;
+/* Removes the segments before `first`, oldest first, durably. Their records must be dead: compaction. Views and
+ * descriptors that this process has of them stay valid. */
+enum err_kind journal_remove_before(struct journal *j, uint32_t first, struct err *e) CHECKED;
 /* Cuts everything behind `end` off the last segment `end.seg` and removes segments after it. */
 enum err_kind journal_cut(struct journal *j, struct journal_pos end, struct err *e) CHECKED;
 

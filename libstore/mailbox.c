@@ -207,19 +207,65 @@ static enum err_kind see_new(struct mailbox *mb, const struct message *m, struct
 	return ERR_OK;
 }
 
+/* Compaction put the octets elsewhere. A view knows the message, or has seen it go; a replay may begin behind the
+ * records that made it. */
+static enum err_kind see_moved(struct mailbox *mb, const struct message *m, struct err *e)
+{
+	size_t ix = mailbox_lower_bound(mb, m->uid);
+
+	if (!mb->loaded)
+		return ERR_OK;
+	if (ix < mb->n && mb->m[ix].uid == m->uid) {
+		mb->m[ix].seg = m->seg;
+		mb->m[ix].off = m->off;
+		return ERR_OK;
+	}
+	if (mb->seq_wanted == 0)
+		return ERR_OK;
+	if (!grow(mb, 1))
+		return no_memory(e);
+	memmove(&mb->m[ix + 1], &mb->m[ix], (mb->n - ix) * sizeof mb->m[0]);
+	mb->m[ix] = *m;
+	mb->n++;
+	return ERR_OK;
+}
+
 static enum err_kind see_message(struct mailbox *mb, const struct journal_view *v, bool own, struct err *e)
 {
 	struct rec_message r;
 	struct str record, prefix, body;
 
+	struct message m;
+
 	(void)own;
 	if (!rec_get_message(v->payload, &r, &record, &prefix, &body))
 		return ERR_OK;
-	return see_new(mb, &(struct message){
+	m = (struct message){
 		.uid = r.uid, .flags = r.flags, .keywords = r.keywords,
 		.modseq = r.modseq != 0 ? r.modseq : v->h.seq, .internaldate_s = r.internaldate_s,
 		.size_octets = r.size_octets, .record_octets = r.record_octets,
-		.seg = v->pos.seg, .off = v->pos.off }, e);
+		.seg = v->pos.seg, .off = v->pos.off };
+	return r.moved ? see_moved(mb, &m, e) : see_new(mb, &m, e);
+}
+
+static enum err_kind see_place(struct mailbox *mb, const struct journal_view *v, struct err *e)
+{
+	struct rec_place p;
+	struct str entries;
+	enum err_kind k = ERR_OK;
+
+	if (!rec_get_place(v->payload, &p, &entries))
+		return ERR_OK;
+	for (uint32_t i = 0; i < p.n && k == ERR_OK; i++) {
+		struct place_entry x = place_entry_at(entries, i);
+
+		if (x.mailbox == mb->id)
+			k = see_moved(mb, &(struct message){
+				.uid = x.uid, .flags = x.flags, .keywords = x.keywords, .modseq = x.modseq,
+				.internaldate_s = x.internaldate_s, .size_octets = x.size_octets,
+				.record_octets = x.record_octets, .seg = x.seg, .off = x.off }, e);
+	}
+	return k;
 }
 
 static enum err_kind see_copy(struct mailbox *mb, const struct journal_view *v, bool own, struct err *e)
@@ -343,6 +389,14 @@ static uint32_t mark_recent(struct mailbox *mb, size_t from)
 	return marked;
 }
 
+static bool is_move(const struct journal_view *v)
+{
+	struct rec_message r;
+	struct str record, prefix, body;
+
+	return v->h.type == REC_MESSAGE && rec_get_message(v->payload, &r, &record, &prefix, &body) && r.moved;
+}
+
 static enum err_kind see_record(struct mailbox *mb, const struct journal_view *v, bool own, struct err *e)
 {
 	static enum err_kind (*const see[])(struct mailbox *, const struct journal_view *, bool,
@@ -353,9 +407,11 @@ static enum err_kind see_record(struct mailbox *mb, const struct journal_view *v
 
 	mb->seq = v->h.seq;
 	mb->pos = v->next;
+	if (v->h.type == REC_PLACE)
+		return see_place(mb, v, e);
 	if (v->h.type >= COUNTOF(see) || see[v->h.type] == NULL || rec_mailbox_id(v) != mb->id)
 		return ERR_OK;
-	if (v->h.type != REC_KEYWORD)
+	if (v->h.type != REC_KEYWORD && !is_move(v))
 		mb->modseq = v->h.seq;
 	return see[v->h.type](mb, v, own, e);
 }
@@ -409,7 +465,8 @@ enum err_kind view_advance(struct mailbox *mb, uint64_t upto, uint64_t own_from,
 	return k;
 }
 
-/* -- starting anew: the journal that the view followed was cut (invariant I6) -- */
+/* -- starting anew: the journal that the view followed was cut (invariant I6), or compaction removed the segment that an
+ *    idle view had come to -- */
 
 static bool same_flags(const struct message *a, const struct message *b)
 {
@@ -457,7 +514,7 @@ static enum err_kind start_anew(struct mailbox *mb, struct err *e)
 	enum err_kind k;
 
 	if (!mb->loaded)	/* positions that the owner counts on were never known */
-		return err_set(e, ERR_CORRUPT, 0, "the view is of a journal that was cut");
+		return err_set(e, ERR_CORRUPT, 0, "the view is of a part of the journal that is gone");
 	if ((k = store_lock(mb->s, e)) != ERR_OK)
 		return k;
 	start_at_tail(&fresh);
@@ -491,7 +548,7 @@ enum err_kind mailbox_refresh(struct mailbox *mb, bool *out_changed, struct err 
 	bool changed = upto > mb->seq;
 	enum err_kind k = ERR_OK;
 
-	if (mb->s->ctl->epoch != mb->epoch) {
+	if (mb->s->ctl->epoch != mb->epoch || mb->pos.seg < mb->s->ctl->first_seg) {
 		if (out_changed != NULL)
 			*out_changed = true;
 		return start_anew(mb, e);

@@ -26,6 +26,8 @@ static enum err_kind read_record(struct mailbox *mb, const struct message *m, bo
 	if (m->seg == 0)
 		return unreadable(m, e);
 	k = journal_read(mb->s->journal, pos, verify, v, e);
+	if (k == ERR_NOENT && !m->gone && m->seg < mb->s->ctl->first_seg)
+		return err_set(e, ERR_TEMP, 0, "compaction has moved the message; refresh");
 	if (k == ERR_NOENT || k == ERR_CORRUPT)
 		return unreadable(m, e);
 	if (k != ERR_OK)

@@ -13,7 +13,7 @@
 
 enum {
 	FORMAT_VERSION = 1,
-	SEG_ROLL_OCTETS = 16 << 20,	/* a group that would pass it opens a new segment */
+	SEG_ROLL_OCTETS = 16 << 20,	/* a group that would pass it opens a new segment (store_env may say less) */
 	SEG_MAP_OCTETS = 32 << 20,	/* no segment is larger */
 	GROUP_MAX_OCTETS = 14 << 20,	/* of records written together */
 	REC_ALIGN = 8,
@@ -62,7 +62,8 @@ enum rec_type {
 	REC_EXPUNGE = 7,
 	REC_KEYWORD = 8,
 	REC_VIEW = 9,
-	REC_TYPE_MAX = 9
+	REC_PLACE = 10,			/* rows whose octets compaction has put elsewhere */
+	REC_TYPE_MAX = 10
 };
 
 struct uid_range {
@@ -106,7 +107,7 @@ struct rec_message {			/* followed by record, prefix, body (unless large) */
 	uint32_t record_octets, record_crc;
 	uint32_t prefix_octets, body_octets;
 	uint32_t body_crc;		/* of a large body */
-	uint32_t reserved;
+	uint32_t moved;			/* 1: by compaction; the message was there before, only its place changes */
 };
 
 struct rec_copy {			/* followed by n copy_entry; UIDs are first_uid, first_uid + 1, … */
@@ -146,6 +147,19 @@ struct rec_view {			/* followed by the name padded to 8, then n_ranges uid_range
 	uint32_t mailbox, add, name_octets, n_ranges;
 };
 
+struct rec_place {			/* followed by n place_entry */
+	uint32_t n, reserved;
+};
+
+struct place_entry {			/* a whole row: the records that made it may be gone */
+	uint32_t mailbox, uid;
+	uint32_t flags, reserved;
+	uint64_t keywords, modseq;
+	int64_t internaldate_s;
+	uint32_t size_octets, record_octets;
+	uint32_t seg, off;
+};
+
 _Static_assert(sizeof(struct seg_header) == 64, "segment header");
 _Static_assert(sizeof(struct rec_header) == 32, "record header");
 _Static_assert(sizeof(struct rec_snapshot) == 16, "snapshot");
@@ -158,5 +172,7 @@ _Static_assert(sizeof(struct rec_flags) == 40, "flags");
 _Static_assert(sizeof(struct rec_expunge) == 24, "expunge");
 _Static_assert(sizeof(struct rec_keyword) == 16, "keyword");
 _Static_assert(sizeof(struct rec_view) == 16, "view");
+_Static_assert(sizeof(struct rec_place) == 8, "place");
+_Static_assert(sizeof(struct place_entry) == 56, "place entry");
 
 #endif

@@ -68,6 +68,20 @@ struct copy_entry copy_entry_at(struct str entries, size_t i)
 	return c;
 }
 
+bool rec_get_place(struct str payload, struct rec_place *out, struct str *entries)
+{
+	return take(payload, out, sizeof *out, entries) &&
+	    entries->n / sizeof(struct place_entry) >= out->n;
+}
+
+struct place_entry place_entry_at(struct str entries, size_t i)
+{
+	struct place_entry p;
+
+	memcpy(&p, entries.p + i * sizeof p, sizeof p);
+	return p;
+}
+
 bool rec_get_flags(struct str payload, struct rec_flags *out, struct ranges *r)
 {
 	struct str rest;
@@ -124,7 +138,7 @@ bool ranges_put(struct buf *out, const uint32_t *uids, size_t n, uint32_t *out_n
 
 uint32_t rec_mailbox_id(const struct journal_view *v)
 {
-	if (v->h.type < REC_MAILBOX || v->h.type > REC_TYPE_MAX || v->payload.n < 4)
+	if (v->h.type < REC_MAILBOX || v->h.type > REC_VIEW || v->payload.n < 4)
 		return 0;
-	return get_le32(v->payload.p);	/* all of them begin with the mailbox's id */
+	return get_le32(v->payload.p);	/* all of these begin with the mailbox's id */
 }

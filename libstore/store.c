@@ -22,6 +22,7 @@ void store_env_init(struct store_env *env)
 
 	memset(env, 0, sizeof *env);
 	env->replay_max_octets = REPLAY_MAX_OCTETS;
+	env->segment_octets = SEG_ROLL_OCTETS;
 	if (fd >= 0) {
 		n = read(fd, env->boot_id, sizeof env->boot_id - 1);
 		close(fd);

@@ -31,6 +31,7 @@ struct store_env {
 	char boot_id[40];	/* mapped control files of an earlier boot are not believed */
 	uint32_t replay_max_octets;	/* a journal up to this long is replayed instead of opening the index: faster than
 				 * opening Berkeley DB, and a small store needs no environment on the disk; 0: never */
+	uint32_t segment_octets;	/* a journal segment is ended about here */
 };
 void store_env_init(struct store_env *env);
 
@@ -104,6 +105,21 @@ struct store_rebuild_result {
 	uint64_t n_records, n_mailboxes, n_messages, n_damaged;
 };
 enum err_kind store_rebuild(struct store *s, struct store_rebuild_result *out, struct err *e) CHECKED;
+/* Gives back the space of what is dead: when at least half of the oldest segments is, what lives in them is written anew
+ * at the tail and they are removed, with the large bodies that nobody names any more. Segments that ended less than
+ * min_age_s ago are left alone: sessions may still follow them. Works in steps of at most a megabyte under the lock,
+ * beside open sessions; a death at any moment costs nothing. When another process compacts already it does nothing. */
+struct store_compact_result {
+	uint32_t n_segments;		/* removed */
+	uint32_t n_young;		/* would be worth it, but are too young */
+	uint64_t n_moved;		/* messages */
+	uint64_t n_large;		/* large bodies removed */
+};
+enum err_kind store_compact(struct store *s, uint64_t min_age_s, struct store_compact_result *out,
+    struct err *e) CHECKED;
+/* For the end of a session, when nobody waits: compacts when a segment has ended since the last look. Costs nothing
+ * otherwise. Failures are left for the next time. */
+void store_tend(struct store *s);
 /* Verifies everything readable without changing it: journal chain and checksums, index against journal,
  * large bodies. Each finding is passed to `report` (may be NULL). *out_n_bad counts them. */
 enum err_kind store_check(struct store *s, void (*report)(void *ctx, const char *finding), void *ctx,

@@ -52,6 +52,9 @@ struct ctl_head {
 	_Atomic uint64_t appended_seq;	/* of the last record that is wholly written */
 	_Atomic uint64_t durable_seq;
 	_Atomic uint32_t n_watchers;	/* may be too high after a death, never too low */
+	_Atomic uint32_t first_seg;	/* the oldest segment there is */
+	uint32_t compact_due;		/* a segment has ended since compaction last looked */
+	int64_t compact_after_s;	/* no look before this time */
 	uint32_t n_slots;
 	uint32_t next_mailbox_id;
 	uint32_t last_uidvalidity;
@@ -150,6 +153,17 @@ struct index_keywords {
 };
 enum err_kind index_load(struct store *s, uint32_t mailbox, struct message **out_msgs, size_t *out_n,
     size_t *out_cap, struct index_keywords *kw, struct err *e) CHECKED;
+/* Between enter and leave: calls each for every row of every mailbox until it returns false. */
+enum err_kind index_each(struct store *s, bool (*each)(void *ctx, uint32_t mailbox, const struct message *m),
+    void *ctx, struct err *e) CHECKED;
+/* One row. Errors: ERR_NOENT. */
+enum err_kind index_row(struct store *s, uint32_t mailbox, uint32_t uid, struct message *out, struct err *e)
+    CHECKED;
+/* Every keyword and every view again as records, for a journal whose beginning goes. Calls each with a payload's parts;
+ * they are valid during the call. */
+enum err_kind index_each_set(struct store *s,
+    bool (*each)(void *ctx, enum rec_type type, struct str head, struct str name, struct str ranges),
+    void *ctx, struct err *e) CHECKED;
 /* Is uid in the view's set? Between enter and leave. */
 enum err_kind index_view_has(struct store *s, uint32_t mailbox, struct str view, const uint32_t *uids,
     size_t n, bool *out, struct err *e) CHECKED;
@@ -179,6 +193,8 @@ struct copy_entry copy_entry_at(struct str entries, size_t i);
 bool rec_get_flags(struct str payload, struct rec_flags *out, struct ranges *r);
 bool rec_get_expunge(struct str payload, struct rec_expunge *out, struct ranges *r);
 bool rec_get_keyword(struct str payload, struct rec_keyword *out, struct str *name);
+bool rec_get_place(struct str payload, struct rec_place *out, struct str *entries);
+struct place_entry place_entry_at(struct str entries, size_t i);
 bool rec_get_view(struct str payload, struct rec_view *out, struct str *name, struct ranges *r);
 /* Ascending UIDs as ranges into out (le32 pairs); *out_n ranges. */
 bool ranges_put(struct buf *out, const uint32_t *uids, size_t n, uint32_t *out_n);

@@ -128,7 +128,7 @@ void cmd_quit(struct pop3 *s, struct str arg)
 			return;
 		}
 		s->n_removed = maildrop_n_marked(s->drop);
-		maildrop_close(&s->drop);	/* who reads +OK may come back at once */
+		maildrop_end(&s->drop, s->serve);	/* who reads +OK may come back at once */
 	}
 	s->state = POP3_OVER;
 	reply_ok(s, "goodbye");

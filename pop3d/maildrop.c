@@ -18,6 +18,18 @@ struct maildrop {
 
 static const struct str inbox_name = STR_INIT("INBOX");
 
+static void forget(struct maildrop **dp)
+{
+	struct maildrop *d = *dp;
+
+	if (d->inbox != NULL)
+		mailbox_close(&d->inbox);
+	store_close(&d->store);
+	free(d->marked);
+	free(d);
+	*dp = NULL;
+}
+
 enum err_kind maildrop_open(int store_fd, const struct store_env *env, struct maildrop **out,
     bool *out_in_use, struct err *e)
 {
@@ -38,11 +50,19 @@ enum err_kind maildrop_open(int store_fd, const struct store_env *env, struct ma
 	*out = d;
 	return ERR_OK;
 fail:
-	maildrop_close(&d);
+	forget(&d);
 	return e->kind;
 }
 
-void maildrop_close(struct maildrop **dp)
+static void leave_store(void *arg)
+{
+	struct store *store = arg;
+
+	store_tend(store);
+	store_close(&store);
+}
+
+void maildrop_end(struct maildrop **dp, struct serve_session *serve)
 {
 	struct maildrop *d = *dp;
 
@@ -50,10 +70,11 @@ void maildrop_close(struct maildrop **dp)
 		return;
 	if (d->inbox != NULL)
 		mailbox_close(&d->inbox);
-	store_close(&d->store);
-	free(d->marked);
-	free(d);
-	*dp = NULL;
+	store_maildrop_unlock(d->store);
+	serve->afterwards = leave_store;
+	serve->afterwards_arg = d->store;
+	d->store = NULL;
+	forget(dp);
 }
 
 enum err_kind maildrop_load(struct maildrop *d, struct err *e)

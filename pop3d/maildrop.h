@@ -5,6 +5,7 @@
 #ifndef POP3D_MAILDROP_H
 #define POP3D_MAILDROP_H
 
+#include "../libserve/serve.h"
 #include "../libstore/mailbox.h"
 
 struct maildrop;
@@ -19,8 +20,9 @@ struct maildrop_stat {
  * lock), and those of store_open and mailbox_open. On failure nothing stays open or locked. */
 enum err_kind maildrop_open(int store_fd, const struct store_env *env, struct maildrop **out,
     bool *out_in_use, struct err *e) CHECKED;
-/* Releases the lock; nothing is removed. NULL is fine. */
-void maildrop_close(struct maildrop **d);
+/* Releases the lock, so that the user may come back at once; nothing is removed. The store's upkeep and closing are left for
+ * when the connection is closed (serve->afterwards). NULL is fine. */
+void maildrop_end(struct maildrop **d, struct serve_session *serve);
 
 /* Count and sizes. Needs no index while INBOX has not changed since login. Errors:
  * mailbox_load's. */

@@ -146,7 +146,7 @@ void pop3_session(struct serve_session *serve)
 
 	s.cmd = arena_new(POP3_ARENA_MAX_BYTES);
 	run(&s);
-	maildrop_close(&s.drop);
+	maildrop_end(&s.drop, serve);
 	log_event(LOG_LEVEL_INFO, "pop3.end", KV_Z("user", s.user),
 	    KV_Z("ip", conn_peer_ip(s.c)), KV_Z("how", s.why), KV_U("retr", s.n_retr),
 	    KV_U("top", s.n_top), KV_U("octets", s.retr_octets), KV_U("removed", s.n_removed),

@@ -32,7 +32,7 @@ enum pop3_state {		/* a mask, for the table of commands */
 
 struct pop3 {
 	struct conn *c;
-	const struct serve_session *serve;
+	struct serve_session *serve;
 	const struct pop3_conf *conf;
 	struct arena *cmd;			/* of the command being run */
 	enum pop3_state state;

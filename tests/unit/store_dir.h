@@ -48,6 +48,7 @@ static inline void dir_remove(struct dir *d)
 
 /* Small stores would do without the index, which is what most tests are about; 0 uses it always. */
 static uint32_t store_dir_replay_max;
+static uint32_t store_dir_segment;	/* length of journal segments; 0: as usual */
 
 static inline struct store *store_at(const struct dir *d)
 {
@@ -57,6 +58,8 @@ static inline struct store *store_at(const struct dir *d)
 
 	store_env_init(&env);
 	env.replay_max_octets = store_dir_replay_max;
+	if (store_dir_segment != 0)
+		env.segment_octets = store_dir_segment;
 	if (store_open(d->fd, &env, &s, &e) != ERR_OK)
 		printf("# store_open: %s\n", e.text);
 	REQUIRE(s != NULL);

@@ -67,7 +67,7 @@ static const struct row {
 	ROW(rec_message, prefix_octets),
 	ROW(rec_message, body_octets),
 	ROW(rec_message, body_crc),
-	ROW(rec_message, reserved),
+	ROW(rec_message, moved),
 	ROW(rec_copy, mailbox),
 	ROW(rec_copy, from_mailbox),
 	ROW(rec_copy, first_uid),
@@ -104,12 +104,26 @@ static const struct row {
 	ROW(rec_view, add),
 	ROW(rec_view, name_octets),
 	ROW(rec_view, n_ranges),
+	ROW(rec_place, n),
+	ROW(rec_place, reserved),
+	ROW(place_entry, mailbox),
+	ROW(place_entry, uid),
+	ROW(place_entry, flags),
+	ROW(place_entry, reserved),
+	ROW(place_entry, keywords),
+	ROW(place_entry, modseq),
+	ROW(place_entry, internaldate_s),
+	ROW(place_entry, size_octets),
+	ROW(place_entry, record_octets),
+	ROW(place_entry, seg),
+	ROW(place_entry, off),
 };
 
 static const struct { unsigned n; const char *name; } types[] = {
 	{ REC_END, "END" }, { REC_SNAPSHOT, "SNAPSHOT" }, { REC_MAILBOX, "MAILBOX" },
 	{ REC_MESSAGE, "MESSAGE" }, { REC_COPY, "COPY" }, { REC_FLAGS, "FLAGS" },
 	{ REC_EXPUNGE, "EXPUNGE" }, { REC_KEYWORD, "KEYWORD" }, { REC_VIEW, "VIEW" },
+	{ REC_PLACE, "PLACE" },
 };
 
 static bool known_field(const char *type, const char *member, size_t off, size_t octets)
