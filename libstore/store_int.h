@@ -27,7 +27,7 @@
 #include "store.h"
 
 enum {
-	CTL_VERSION = 1,
+	CTL_VERSION = 2,		/* changes with the structs below: an older file is made anew from the journal */
 	CTL_HEAD_OCTETS = 1024,
 	CTL_SLOTS_FIRST = 8,
 	LOCK_WAIT_MS = 10000,
