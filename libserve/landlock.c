@@ -27,6 +27,7 @@ struct __attribute__((packed)) path_beneath_attr {
 
 /* What each ABI version understands. Bits of fs: 0-12 the first version, 13 REFER, 14 TRUNCATE, 15
  * IOCTL_DEV; net: bind and connect TCP; scoped: abstract Unix sockets, signals. */
+enum { FS_REFER = 1 << 13 };
 static const struct {
 	int abi;
 	size_t octets;
@@ -58,7 +59,8 @@ static enum err_kind restrict_to(int ruleset, int dir_fd, uint64_t fs, struct er
 	return ERR_OK;
 }
 
-enum err_kind landlock_confine(int dir_fd, struct err *e)
+/* Handles those of the kernel's file rights that are in fs_mask, and allows them beneath dir_fd only. */
+static enum err_kind confine(uint64_t fs_mask, int dir_fd, struct err *e)
 {
 	static int abi = -1;	/* the kernel's, which does not change */
 	struct ruleset_attr attr;
@@ -73,8 +75,7 @@ enum err_kind landlock_confine(int dir_fd, struct err *e)
 	if (i == COUNTOF(versions))
 		return err_set(e, ERR_NOENT, 0, "the kernel has no Landlock");
 	attr = versions[i].attr;
-	if (dir_fd == LANDLOCK_FILES_FREE)
-		attr.fs = 0;
+	attr.fs &= fs_mask;
 	if (attr.fs == 0 && attr.net == 0)	/* an empty ruleset is refused */
 		return ERR_OK;
 	ruleset = (int)syscall(SYS_CREATE_RULESET, &attr, versions[i].octets, 0);
@@ -83,4 +84,14 @@ enum err_kind landlock_confine(int dir_fd, struct err *e)
 	k = restrict_to(ruleset, dir_fd, attr.fs, e);
 	close(ruleset);
 	return k;
+}
+
+enum err_kind landlock_confine(int dir_fd, struct err *e)
+{
+	return confine(UINT64_MAX, dir_fd, e);
+}
+
+enum err_kind landlock_close_network(int root_fd, struct err *e)
+{
+	return confine(FS_REFER, root_fd, e);
 }

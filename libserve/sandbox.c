@@ -166,33 +166,48 @@ static void set_limits(const struct sandbox_plan *p, unsigned *done)
  * that they need is not there yet. Until then the empty root directory is the wall. The network is closed
  * now: connect() must be allowed for authd's socket, and the filter can't see to what a socket is connected
  * that once was the peer's. */
-static void confine_early(const struct sandbox_plan *p, unsigned *done)
+static void confine_early(const struct sandbox_plan *p, int root_fd, unsigned *done)
 {
 	bool files = (p->rights & (SERVE_STORE | SERVE_STORES)) != 0;
 	struct err e;
+	enum err_kind k = files ? landlock_close_network(root_fd, &e) :
+	    landlock_confine(LANDLOCK_NO_FILES, &e);
 
-	if (landlock_confine(files ? LANDLOCK_FILES_FREE : LANDLOCK_NO_FILES, &e) == ERR_OK &&
-	    (p->rights & SERVE_STORE) == 0)
+	if (k == ERR_OK && (p->rights & SERVE_STORE) == 0)
 		*done |= SANDBOX_LANDLOCK;
+}
+
+/* Everything but the filters. */
+static enum err_kind leave(const struct sandbox_plan *p, int root_fd, unsigned *done, struct err *e)
+{
+	enum err_kind k = geteuid() == 0 ? leave_root(p, done, e) : leave_user(p, done, e);
+
+	if (k != ERR_OK)
+		return k;
+	set_limits(p, done);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return err_sys(e, errno, "no new privileges");
+	*done |= SANDBOX_NO_NEW_PRIVS;
+	confine_early(p, root_fd, done);
+	return ERR_OK;
 }
 
 enum err_kind sandbox_enter(const struct sandbox_plan *p, unsigned *out_done, struct err *e)
 {
 	enum err_kind k;
+	int root_fd;
 
 	*out_done = 0;
 	if ((p->rights & SERVE_ROOT) != 0) {
 		set_limits(p, out_done);
 		return ERR_OK;
 	}
-	k = geteuid() == 0 ? leave_root(p, out_done, e) : leave_user(p, out_done, e);
+	root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	k = leave(p, root_fd, out_done, e);
+	if (root_fd >= 0)
+		close(root_fd);		/* it would be a way out */
 	if (k != ERR_OK)
 		return k;
-	set_limits(p, out_done);
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return err_sys(e, errno, "no new privileges");
-	*out_done |= SANDBOX_NO_NEW_PRIVS;
-	confine_early(p, out_done);
 	if (have.filters && ((k = filter_apply(FILTER_LISTENERS, e)) != ERR_OK ||
 	    (k = filter_apply(FILTER_ENTER, e)) != ERR_OK))
 		return k;

@@ -27,9 +27,13 @@ enum err_kind filter_apply(enum filter_phase phase, struct err *e) CHECKED;
 
 /* 0: the kernel has no Landlock. */
 int landlock_abi(void);
-/* Confines file access to what is beneath dir_fd (-1: to nothing; LANDLOCK_FILES_FREE: not at all), and
- * forbids TCP, abstract Unix sockets and signals to others where the ABI can. */
-enum { LANDLOCK_NO_FILES = -1, LANDLOCK_FILES_FREE = -2 };
+/* Confines file access to what is beneath dir_fd (LANDLOCK_NO_FILES: to nothing), and forbids TCP, abstract
+ * Unix sockets and signals to others where the ABI can. */
+enum { LANDLOCK_NO_FILES = -1 };
 enum err_kind landlock_confine(int dir_fd, struct err *e) CHECKED;
+/* Forbids the same but for files. root_fd is the real root directory: of files the kernel denies one thing, moves
+ * and links between directories, in each set of rules that does not allow it somewhere, and when a later set
+ * speaks of files an earlier one counts. */
+enum err_kind landlock_close_network(int root_fd, struct err *e) CHECKED;
 
 #endif
