@@ -441,6 +441,9 @@ class Tap:
         return run
 
     def done(self):
+        for i in _running:
+            if i.san_reports():
+                self.ok(False, "the sanitizers have nothing to say", i.san_reports())
         _stop_all()
         print("1..%d" % self.n, flush=True)
         sys.exit(1 if self.bad or not self.n else 0)
