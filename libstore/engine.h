@@ -23,8 +23,9 @@ enum { ENGINE_VALUE_MAX_OCTETS = 4000, ENGINE_KEY_MAX_OCTETS = 200 };
 /* Working directory: the store. recover: the previous process died inside. Errors: ERR_CORRUPT (delete it),
  * ERR_NOSPC, ERR_TEMP. */
 enum err_kind engine_open(bool recover, struct engine **out, struct err *e) CHECKED;
-/* Clean close; NULL is fine. */
-void engine_close(struct engine **en);
+/* Clean close; NULL is fine. last: no other process has it open: everything is written out and what only running
+ * processes need is removed. */
+void engine_close(struct engine **en, bool last);
 /* Forgets the handles without touching what they refer to: after another process recovered. */
 void engine_abandon(struct engine **en);
 /* Removes everything in "index" (no process has it open, or all will see a new generation). */

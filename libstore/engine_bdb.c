@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -194,23 +195,41 @@ enum err_kind engine_open(bool recover, struct engine **out, struct err *e)
 	if (r == 0)
 		r = open_db(en);
 	if (r != 0) {
-		engine_close(&en);
+		engine_close(&en, false);
 		return db_err(e, r, "open");
 	}
 	*out = en;
 	return ERR_OK;
 }
 
-void engine_close(struct engine **en)
+/* Region files are over a megabyte, and of use only to processes that share them. */
+static void remove_regions(void)
 {
+	char name[32];
+
+	for (int i = 1; i < REGIONS_MAX; i++) {
+		snprintf(name, sizeof name, "index/__db.%03d", i);
+		if (unlink(name) < 0 && errno == ENOENT)
+			break;
+	}
+}
+
+void engine_close(struct engine **en, bool last)
+{
+	bool clean = last;
+
 	if (*en == NULL)
 		return;
 	if ((*en)->txn != NULL)
 		(*en)->txn->abort((*en)->txn);
+	if (last)
+		clean = (*en)->env->txn_checkpoint((*en)->env, 0, 0, 0) == 0;
 	if ((*en)->db != NULL)
-		(*en)->db->close((*en)->db, DB_NOSYNC);
+		clean = (*en)->db->close((*en)->db, clean ? 0 : DB_NOSYNC) == 0 && clean;
 	if ((*en)->env != NULL)
-		(*en)->env->close((*en)->env, 0);
+		clean = (*en)->env->close((*en)->env, 0) == 0 && clean;
+	if (clean)
+		remove_regions();
 	regions_forget();
 	free((*en)->bulk);
 	free(*en);

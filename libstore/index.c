@@ -7,6 +7,7 @@
  * Rolling forward is idempotent: a row depends only on the records up to "J", committed in the same transaction
  * (invariant I4). Damage in the journal costs the records it hit. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -557,6 +558,16 @@ static enum err_kind start_over(struct store *s, struct err *e)
 	return engine_open(false, &s->engine, e);
 }
 
+/* Says to the others that this process has the index open; the kernel takes it back when it dies. */
+static enum err_kind register_user(struct store *s, struct err *e)
+{
+	if (s->users_fd < 0)
+		s->users_fd = openat(s->dirfd, "users", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (s->users_fd < 0 || flock(s->users_fd, LOCK_SH | LOCK_NB) < 0)
+		return err_sys(e, errno, "users");
+	return ERR_OK;
+}
+
 static enum err_kind engine_ready(struct store *s, struct err *e)
 {
 	bool died_inside = s->ctl->inside_engine != 0;
@@ -569,6 +580,8 @@ static enum err_kind engine_ready(struct store *s, struct err *e)
 		return ERR_OK;
 	if (fchdir(s->dirfd) < 0)
 		return err_sys(e, errno, "enter store");
+	if ((k = register_user(s, e)) != ERR_OK)
+		return k;
 	if (died_inside)
 		s->ctl->generation++;
 	s->engine_generation = s->ctl->generation;
@@ -615,7 +628,7 @@ void index_close(struct store *s)
 		engine_abandon(&s->engine);
 	} else {
 		s->ctl->inside_engine = 1;
-		engine_close(&s->engine);
+		engine_close(&s->engine, flock(s->users_fd, LOCK_EX | LOCK_NB) == 0);
 		s->ctl->inside_engine = 0;
 	}
 	store_unlock(s);

@@ -14,8 +14,9 @@
  *      journal from one, fails or starts anew when the epoch has changed.
  *  I7  A large body named by a record was synced before the record was written.
  *
- * Locks: `lock` (exclusive, short; journal, ctl and index), `sync` (one process syncs for all that wait),
- * `maildrop` (POP3). Nobody who holds `sync` takes `lock`; `lock` waits for `sync` only after a failed sync. */
+ * Locks: `lock` (exclusive, short; journal, ctl and index), `sync` (one process syncs for all that wait), `users` (shared,
+ * by who has the engine open), `maildrop` (POP3), `compact` (one at a time). Nobody who holds `sync` takes `lock`; `lock`
+ * waits for `sync` only after a failed sync. */
 #ifndef STORE_INT_H
 #define STORE_INT_H
 
@@ -77,6 +78,7 @@ struct store {
 	int dirfd;
 	struct store_env env;
 	int lock_fd, sync_fd, maildrop_fd;
+	int users_fd;			/* shared lock while this process has the engine open */
 	unsigned lock_depth;
 	uint32_t epoch;			/* of ctl, when the lock was last held: what was noted then is of that epoch */
 	struct ctl_head *ctl;
