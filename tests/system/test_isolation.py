@@ -247,7 +247,8 @@ def _():
         assert attempt(service, None, "unixpath /auth.sock")[0] >= 0 or lacks("empty root directory")
     for service in ("imapd", "pop3d"):
         assert attempt(service, alice, "create mine")[0] >= 0
-        assert attempt(service, alice, "unlink mine")[0] >= 0
+        assert attempt(service, alice, "rename mine large/mine")[0] >= 0
+        assert attempt(service, alice, "unlink large/mine")[0] >= 0
         assert attempt(service, alice, "dir journal")[0] >= 0
 
 
