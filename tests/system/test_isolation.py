@@ -87,6 +87,9 @@ class Session:
                 if b"[IN-USE]" not in got:
                     break
                 time.sleep(0.05)	# the session before is not quite over
+                w.close()		# a few refusals would end the connection
+                w = self.w = p.connect(p.pop3_port, timeout=20)
+                w.line()
             assert got.startswith(b"+OK"), got
         elif self.service == "smtpd":
             import base64
