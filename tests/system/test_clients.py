@@ -560,9 +560,10 @@ def _():
                                                                                       PASSWORD))):
         box = os.path.join(d, name + ".mbox")
         # as root it changes to another user for the delivery, by default to one named _fdm
-        rc = write(os.path.join(d, name + ".conf"), 'set lock-types flock\n%saction "m" mbox "%s"\n'
-                   'account "%s" %s\nmatch all action "m"\n'
-                   % ('set default-user "root"\nset command-user "root"\n' if ROOT else "", box, name, account))
+        users = 'set default-user "root"\nset command-user "root"\n' if ROOT else ""
+        rc = write(os.path.join(d, name + ".conf"),
+                   'set lock-types flock\nset lock-file "%s/lock"\n%saction "m" mbox "%s"\n'
+                   'account "%s" %s\nmatch all action "m"\n' % (d, users, box, name, account))
         sh("fdm", "-f", rc, "-k", "-v", "fetch", cwd=d, env={"USER": "root"} if ROOT else None)
         assert text_of(box).count(b"Subject: u9 number") == 3, text_of(box)
 

@@ -239,6 +239,27 @@ def _():
         Imap(p, tls=True).ok(b"NOOP")
 
 
+@tap.test("a wrong key of one service stops the start of all, with file, line and the right name", timeout=60)
+def _():
+    with Instance() as p:
+        p.stop()
+        with open(p.conf) as f:
+            good = f.read()
+        for text, words in (("[imapd]\nidle_timeuot = 1h\n", "idle_timeout"),
+                            ("[smtpd]\nerrors_max = many\n", "errors_max"),
+                            ("[deliver]\nprocess.children_max = 0\n", "children_max"), ("[impad]\n", "imapd")):
+            with open(p.conf, "w") as f:
+                f.write(good + text)
+            line = good.count("\n") + text.count("\n")
+            r = subprocess.run([os.path.join(p.build, "pennypost"), "-c", p.conf], timeout=20,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            said = r.stdout.decode(errors="replace")
+            assert r.returncode == 78 and "%s:%d: " % (p.conf, line) in said and words in said, (r, line)
+        with open(p.conf, "w") as f:
+            f.write(good)
+        p.start()
+
+
 @tap.test("a reload with a mismatched, empty or absent pair keeps the old one and names the file; 50 sessions live",
           timeout=90)
 def _():
