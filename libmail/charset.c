@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* Text to UTF-8. The pool of iconv converters lives as long as the process and holds no text: a
- * converter is reset whenever a stream starts on it, so only one stream of a charset that is not
- * built in may be open at a time. Once warmed the pool is sealed: an iconv_open in the sandbox
- * would look for files. */
+/* Text to UTF-8. The pool of converters lives as long as the process and holds no text. One of a
+ * charset with an octet to a character is a table, read from iconv, whose module goes again: mapped
+ * modules make every fork dearer. The others are iconv's, reset whenever a stream starts on one, so
+ * only one stream of such a charset may be open at a time. Once warmed the pool is sealed: an
+ * iconv_open in the sandbox would look for files. */
 #include <errno.h>
 #include <iconv.h>
 #include <unicase.h>
@@ -13,7 +14,7 @@
 
 enum {
 	NAME_MAX_OCTETS = 40,
-	POOL_MAX = 64,
+	UNLOAD_CLOSES = 3,
 	STREAM_OUT_OCTETS = 4096,
 	DECOMPOSE_STACK = 96,
 	REPLACEMENT = 0xfffd
@@ -21,12 +22,6 @@ enum {
 
 /* Converters below 0 are built in. */
 enum { CONV_ASCII = -4, CONV_UTF8 = -3, CONV_CP1252 = -2, CONV_NONE = -1 };
-
-static struct pool {
-	struct converter { char name[NAME_MAX_OCTETS]; iconv_t cd; } v[POOL_MAX];
-	int n;
-	bool sealed;
-} pool;
 
 /* Other names of what is built in or warmed, lower case. */
 static const struct alias { struct str name, canonical; } aliases[] = {
@@ -86,15 +81,29 @@ static const struct alias { struct str name, canonical; } aliases[] = {
 	{ STR_INIT("unicode-1-1-utf-7"), STR_INIT("utf-7") },
 };
 
-static const char *const warm_names[] = {
+/* Those with an octet to a character, all of them ASCII below 0x80. */
+static const char *const table_names[] = {
 	"iso-8859-2", "iso-8859-3", "iso-8859-4", "iso-8859-5", "iso-8859-6", "iso-8859-7",
 	"iso-8859-8", "iso-8859-9", "iso-8859-10", "iso-8859-11", "iso-8859-13", "iso-8859-14",
 	"iso-8859-15", "iso-8859-16", "windows-1250", "windows-1251", "windows-1253",
-	"windows-1254", "windows-1255", "windows-1256", "windows-1257", "windows-1258", "koi8-r",
-	"koi8-u", "gb18030", "big5-hkscs", "euc-tw", "euc-jp", "cp932", "iso-2022-jp",
-	"iso-2022-jp-2", "iso-2022-kr", "cp949", "cp874", "macintosh", "ibm437", "ibm850", "ibm852",
-	"ibm866", "utf-7", "utf-16", "utf-16le", "utf-16be", "utf-32",
+	"windows-1254", "windows-1256", "windows-1257", "koi8-r", "koi8-u", "cp874", "macintosh",
+	"ibm437", "ibm850", "ibm852", "ibm866",
 };
+
+/* The others. windows-1255 and -1258 compose a letter and the accents after it. */
+static const char *const iconv_names[] = {
+	"windows-1255", "windows-1258", "gb18030", "big5-hkscs", "euc-jp", "cp932", "iso-2022-jp",
+	"iso-2022-jp-2", "iso-2022-kr", "cp949", "utf-7", "utf-16", "utf-16le", "utf-16be",
+};
+
+/* A converter's number is its place here: the tables, then iconv's. */
+enum { N_TABLES = COUNTOF(table_names), N_ICONV = COUNTOF(iconv_names) };
+
+static struct pool {
+	struct table { uint16_t high[128]; bool there; } tables[N_TABLES];	/* for 0x80-0xff */
+	struct { iconv_t cd; bool there; } iconvs[N_ICONV];
+	bool sealed;
+} pool;
 
 /* What windows-1252 has at 0x80-0x9f; 0: nothing. */
 static const uint16_t cp1252_high[32] = {
@@ -103,45 +112,80 @@ static const uint16_t cp1252_high[32] = {
 	0x2122, 0x161, 0x203a, 0x153, 0, 0x17e, 0x178,
 };
 
-/* Nothing but the list: iconv's rarer modules have a record of endless loops and failed assertions
+/* The one character that the octet is, alone; REPLACEMENT when it is none. */
+static uint32_t iconv_char(iconv_t cd, char octet)
+{
+	char text[8], *from = &octet, *to = text;
+	size_t left = 1, room = sizeof text, n;
+	uint32_t c;
+
+	iconv(cd, NULL, NULL, NULL, NULL);
+	if (iconv(cd, &from, &left, &to, &room) == (size_t)-1)
+		return REPLACEMENT;
+	n = sizeof text - room;
+	return n > 0 && utf8_next(str_n(text, n), &c) == n && c <= UINT16_MAX ? c : REPLACEMENT;
+}
+
+static bool table_open(int i)
+{
+	struct table *t = &pool.tables[i];
+	iconv_t cd;
+
+	if (t->there || pool.sealed)
+		return t->there;
+	cd = iconv_open("UTF-8", table_names[i]);
+	if (cd == (iconv_t)-1)
+		return false;
+	for (size_t k = 0; k < COUNTOF(t->high); k++)
+		t->high[k] = (uint16_t)iconv_char(cd, (char)(0x80 + k));
+	iconv_close(cd);
+	return t->there = true;
+}
+
+static bool iconv_keep(int i)
+{
+	if (pool.iconvs[i].there || pool.sealed)
+		return pool.iconvs[i].there;
+	pool.iconvs[i].cd = iconv_open("UTF-8", iconv_names[i]);
+	return pool.iconvs[i].there = pool.iconvs[i].cd != (iconv_t)-1;
+}
+
+/* Nothing but the lists: iconv's rarer modules have a record of endless loops and failed assertions
  * on hostile text (CVE-2020-27618, CVE-2021-3326). */
-static bool is_wanted(const char *name)
-{
-	for (size_t i = 0; i < COUNTOF(warm_names); i++) {
-		if (strcmp(warm_names[i], name) == 0)
-			return true;
-	}
-	return false;
-}
-
-static int pool_open(const char *name)
-{
-	struct converter *c = &pool.v[pool.n];
-
-	if (pool.n == POOL_MAX || pool.sealed || !is_wanted(name))
-		return CONV_NONE;
-	c->cd = iconv_open("UTF-8", name);
-	if (c->cd == (iconv_t)-1)
-		return CONV_NONE;
-	memcpy(c->name, name, strlen(name) + 1);
-	return pool.n++;
-}
-
 static int pool_find(const char *name)
 {
-	for (int i = 0; i < pool.n; i++) {
-		if (strcmp(pool.v[i].name, name) == 0)
-			return i;
+	for (int i = 0; i < N_TABLES; i++) {
+		if (strcmp(table_names[i], name) == 0)
+			return table_open(i) ? i : CONV_NONE;
 	}
-	return pool_open(name);
+	for (int i = 0; i < N_ICONV; i++) {
+		if (strcmp(iconv_names[i], name) == 0)
+			return iconv_keep(i) ? N_TABLES + i : CONV_NONE;
+	}
+	return CONV_NONE;
+}
+
+/* glibc unmaps a module that nobody uses only at the second close of another one after it. A module
+ * that stays is closed here for this, before it is opened to stay. */
+static void unload_unused(void)
+{
+	for (int i = 0; i < UNLOAD_CLOSES; i++) {
+		iconv_t cd = iconv_open("UTF-8", "utf-16");
+
+		if (cd != (iconv_t)-1)
+			iconv_close(cd);
+	}
 }
 
 void charset_warm(void)
 {
 	if (pool.sealed)
 		return;
-	for (size_t i = 0; i < COUNTOF(warm_names); i++)
-		pool_find(warm_names[i]);
+	for (int i = 0; i < N_TABLES; i++)
+		table_open(i);
+	unload_unused();
+	for (int i = 0; i < N_ICONV; i++)
+		iconv_keep(i);
 	pool.sealed = true;
 }
 
@@ -196,8 +240,8 @@ bool charset_known(struct str name)
 bool charset_stream_init(struct charset_stream *c, struct str name)
 {
 	*c = (struct charset_stream){ .converter = converter_of(name) };
-	if (c->converter >= 0)
-		iconv(pool.v[c->converter].cd, NULL, NULL, NULL, NULL);
+	if (c->converter >= N_TABLES)
+		iconv(pool.iconvs[c->converter - N_TABLES].cd, NULL, NULL, NULL, NULL);
 	return c->converter != CONV_NONE;
 }
 
@@ -232,6 +276,24 @@ static void feed_cp1252(struct buf *out, struct str in)
 		buf_put(out, str_head(in, n));
 		for (; n < in.n && (unsigned char)in.p[n] >= 0x80; n++)
 			utf8_put(out, cp1252_char((unsigned char)in.p[n]));
+		in = str_skip(in, n);
+	}
+}
+
+static void feed_table(struct charset_stream *c, struct buf *out, struct str in)
+{
+	const uint16_t *high = pool.tables[c->converter].high;
+
+	while (in.n > 0) {
+		size_t n = ascii_run(in);
+
+		buf_put(out, str_head(in, n));
+		for (; n < in.n && (unsigned char)in.p[n] >= 0x80; n++) {
+			uint16_t ch = high[(unsigned char)in.p[n] - 0x80];
+
+			c->bad |= ch == REPLACEMENT;
+			utf8_put(out, ch);
+		}
 		in = str_skip(in, n);
 	}
 }
@@ -295,7 +357,7 @@ static void flush_iconv(iconv_t cd, struct buf *out)
 
 static void feed_iconv(struct charset_stream *c, struct buf *out, struct str in, bool last)
 {
-	iconv_t cd = pool.v[c->converter].cd;
+	iconv_t cd = pool.iconvs[c->converter - N_TABLES].cd;
 	char *from = (char *)(uintptr_t)in.p;	/* iconv does not write there */
 	size_t left = in.n;
 
@@ -328,6 +390,8 @@ static void feed(struct charset_stream *c, struct buf *out, struct str in, bool 
 		feed_cp1252(out, in);
 	else if (c->converter < 0)
 		feed_utf8(c, out, in, last);
+	else if (c->converter < N_TABLES)
+		feed_table(c, out, in);
 	else
 		feed_iconv(c, out, in, last);
 }

@@ -14,10 +14,12 @@ enum charset_result {
 	CHARSET_FULL		/* the buffer's max was reached; what fitted is there */
 };
 
-/* iconv loads its modules from files, which a chroot hides: open the converters of the charsets we
+/* iconv loads its modules from files, which a chroot hides: make the converters of the charsets we
  * know (a fixed list) while files can still be seen, and keep them for the life of the process.
- * From then on no file is looked for, so it is safe in any sandbox. Idempotent. Charsets that work
- * without: US-ASCII, UTF-8, windows-1252, ISO-8859-1 (read as windows-1252). */
+ * From then on no file is looked for, so it is safe in any sandbox. Of an eight-bit charset a table
+ * stays, no module; call it before any other function here, else a module may stay mapped.
+ * Idempotent. Unwarmed, a converter is made when first asked for. Charsets that need no file at
+ * all: US-ASCII, UTF-8, windows-1252, ISO-8859-1 (read as windows-1252). */
 void charset_warm(void);
 
 /* Is it known (so that SEARCH CHARSET need not answer BADCHARSET)? */
@@ -28,7 +30,8 @@ bool charset_known(struct str name);
 enum charset_result charset_to_utf8(struct buf *out, struct str name, struct str in);
 
 /* A stream of text in one charset; a character may be cut between chunks. Only one stream of the
- * same charset at a time, unless it is one of the built-in four: they share the converter. */
+ * same charset at a time, unless it is one of those four or has a table: the streams of any other
+ * (multi-octet, windows-1255 and -1258) share a converter with a state. */
 struct charset_stream {
 	int converter;			/* private */
 	unsigned char held[16];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* Charsets, transfer encodings, encoded words, folding. */
+#include <iconv.h>
 #include <time.h>
 
 #include "../../libmail/charset.h"
@@ -45,6 +46,122 @@ static void test_charset(void)
 		charset_stream_feed(&c, &b, str_n(NULL, 0), true);
 		CHECK_AT(str_eq(buf_str(&b), t[i].out), i);
 	}
+	buf_free(&b);
+}
+
+static const char *const eight_bit[] = {
+	"iso-8859-2", "iso-8859-3", "iso-8859-4", "iso-8859-5", "iso-8859-6", "iso-8859-7",
+	"iso-8859-8", "iso-8859-9", "iso-8859-10", "iso-8859-11", "iso-8859-13", "iso-8859-14",
+	"iso-8859-15", "iso-8859-16", "windows-1250", "windows-1251", "windows-1253",
+	"windows-1254", "windows-1255", "windows-1256", "windows-1257", "windows-1258", "koi8-r",
+	"koi8-u", "cp874", "macintosh", "ibm437", "ibm850", "ibm852", "ibm866",
+};
+
+/* What iconv makes of it, U+FFFD for what it refuses. */
+static void reference(struct buf *out, iconv_t cd, struct str in, bool *bad)
+{
+	char *from = (char *)(uintptr_t)in.p, text[8], *to = text;
+	size_t left = in.n, room = sizeof text;
+
+	*bad = false;
+	iconv(cd, NULL, NULL, NULL, NULL);
+	while (left > 0) {
+		if (iconv(cd, &from, &left, &to, &room) == (size_t)-1 && room == sizeof text) {
+			*bad = true;
+			utf8_put(out, 0xfffd);
+			from++;
+			left--;
+		}
+		buf_put(out, str_n(text, sizeof text - room));
+		to = text;
+		room = sizeof text;
+	}
+	iconv(cd, NULL, NULL, &to, &room);
+	buf_put(out, str_n(text, sizeof text - room));
+}
+
+static bool same_as_iconv(iconv_t cd, const char *name, struct str in)
+{
+	struct buf a = BUF_INIT(1 << 20), b = BUF_INIT(1 << 20);
+	enum charset_result r = charset_to_utf8(&a, str_of(name), in);
+	bool bad, same;
+
+	reference(&b, cd, in, &bad);
+	same = r == (bad ? CHARSET_BAD_OCTETS : CHARSET_OK) && str_eq(buf_str(&a), buf_str(&b));
+	buf_free(&a);
+	buf_free(&b);
+	return same;
+}
+
+/* Each octet alone, then each after each. */
+static void test_octets(void)
+{
+	struct buf pairs = BUF_INIT(1 << 20);
+
+	for (unsigned i = 0; i < 1u << 16; i++) {
+		buf_putc(&pairs, (char)(i >> 8));
+		buf_putc(&pairs, (char)i);
+	}
+	for (size_t i = 0; i < COUNTOF(eight_bit); i++) {
+		iconv_t cd = iconv_open("UTF-8", eight_bit[i]);
+		unsigned n_wrong = 0;
+
+		REQUIRE(cd != (iconv_t)-1);
+		for (unsigned k = 0; k < 256; k++)
+			n_wrong += !same_as_iconv(cd, eight_bit[i], str_n(&(char){ (char)k }, 1));
+		CHECK_AT(n_wrong == 0, i);
+		CHECK_AT(same_as_iconv(cd, eight_bit[i], buf_str(&pairs)), i);
+		iconv_close(cd);
+	}
+	buf_free(&pairs);
+}
+
+static void test_unwarmed(void)
+{
+	struct buf b = BUF_INIT(100);
+
+	CHECK(charset_to_utf8(&b, STR("koi8-r"), STR("\xf2")) == CHARSET_OK &&
+	    str_eq(buf_str(&b), STR("\xd0\xa0")));
+	buf_reset(&b);
+	CHECK(charset_to_utf8(&b, STR("gb2312"), STR("\xc4\xe3")) == CHARSET_OK &&
+	    str_eq(buf_str(&b), STR("\xe4\xbd\xa0")));
+	CHECK(!charset_known(STR("no-such")));
+	buf_free(&b);
+}
+
+/* Every fork copies the mappings: what a table stands for must not stay. */
+static void test_unmapped(void)
+{
+	static const char *const modules[] = {
+		"/ISO8859-", "/KOI", "/IBM", "/MACINTOSH", "/TIS-620", "/CP874", "/CP1250", "/CP1251",
+		"/CP1253", "/CP1254", "/CP1256", "/CP1257", "/ISO-8859-",
+	};
+	char line[1000];
+	FILE *f = fopen("/proc/self/maps", "r");
+	unsigned n_left = 0;
+
+	while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+		for (size_t i = 0; i < COUNTOF(modules); i++)
+			n_left += strstr(line, "/gconv/") != NULL && strstr(line, modules[i]) != NULL;
+	}
+	CHECK(n_left == 0);
+	if (f != NULL)
+		fclose(f);
+}
+
+/* Two streams of one charset at once, as it has a table. */
+static void test_two_streams(void)
+{
+	struct charset_stream c, d;
+	struct buf a = BUF_INIT(100), b = BUF_INIT(100);
+
+	REQUIRE(charset_stream_init(&c, STR("koi8-r")));
+	CHECK(charset_stream_feed(&c, &a, STR("x\xf2"), false));
+	REQUIRE(charset_stream_init(&d, STR("KOI8-R")));
+	CHECK(charset_stream_feed(&d, &b, STR("\xf2y"), true));
+	CHECK(charset_stream_feed(&c, &a, STR("z"), true));
+	CHECK(str_eq(buf_str(&a), STR("x\xd0\xa0z")) && str_eq(buf_str(&b), STR("\xd0\xa0y")));
+	buf_free(&a);
 	buf_free(&b);
 }
 
@@ -164,8 +281,12 @@ static void test_fold(void)
 
 int main(void)
 {
+	test_unwarmed();
 	charset_warm();
 	charset_warm();
+	test_unmapped();
+	test_octets();
+	test_two_streams();
 	test_charset();
 	test_transfer();
 	test_words();
