@@ -133,16 +133,18 @@ static void test_unwarmed(void)
 static void test_unmapped(void)
 {
 	static const char *const modules[] = {
-		"/ISO8859-", "/KOI", "/IBM", "/MACINTOSH", "/TIS-620", "/CP874", "/CP1250", "/CP1251",
-		"/CP1253", "/CP1254", "/CP1256", "/CP1257", "/ISO-8859-",
+		"/ISO8859-", "/ISO-8859-", "/KOI", "/IBM", "/MACINTOSH", "/TIS-620", "/CP874",
+		"/CP1250", "/CP1251", "/CP1253", "/CP1254", "/CP1256", "/CP1257",
 	};
 	char line[1000];
 	FILE *f = fopen("/proc/self/maps", "r");
 	unsigned n_left = 0;
 
 	while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+		if (strstr(line, "/gconv/") == NULL)
+			continue;
 		for (size_t i = 0; i < COUNTOF(modules); i++)
-			n_left += strstr(line, "/gconv/") != NULL && strstr(line, modules[i]) != NULL;
+			n_left += strstr(line, modules[i]) != NULL;
 	}
 	CHECK(n_left == 0);
 	if (f != NULL)
