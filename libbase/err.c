@@ -44,6 +44,21 @@ static enum err_kind kind_of_errno(int sysno)
 	}
 }
 
+/* Appends ": " and more behind the n octets that are there, cut at the end of the text. */
+static void append_text(struct err *e, int n, const char *more)
+{
+	size_t at = n < 0 ? 0 : (size_t)n, len = strlen(more);
+
+	if (at + 2 >= sizeof e->text)
+		return;
+	memcpy(e->text + at, ": ", 2);
+	at += 2;
+	if (len > sizeof e->text - 1 - at)
+		len = sizeof e->text - 1 - at;
+	memcpy(e->text + at, more, len);
+	e->text[at + len] = '\0';
+}
+
 enum err_kind err_sys(struct err *e, int sysno, const char *fmt, ...)
 {
 	enum err_kind kind = kind_of_errno(sysno);
@@ -57,8 +72,7 @@ enum err_kind err_sys(struct err *e, int sysno, const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vsnprintf(e->text, sizeof e->text, fmt, ap);
 	va_end(ap);
-	if (n >= 0 && (size_t)n < sizeof e->text)
-		snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", strerror(sysno));
+	append_text(e, n, strerror(sysno));
 	return kind;
 }
 
@@ -74,8 +88,7 @@ enum err_kind err_note(struct err *e, const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vsnprintf(e->text, sizeof e->text, fmt, ap);
 	va_end(ap);
-	if (n >= 0 && (size_t)n < sizeof e->text)
-		snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", was);
+	append_text(e, n, was);
 	return e->kind;
 }
 
