@@ -461,17 +461,13 @@ def _():
     fetchmail("bad", p.imaps_port, "imap", "keep", password="bad", rc=3)
 
 
-@tap.test("getmail6: POP3 and IMAP into files, once each", timeout=90)
-def _():
+def getmail(kind, port, sub):
+    """Two runs in a fresh directory: the second finds nothing new."""
     # It refuses to run as root with such a destination.
     as_user = ["setpriv", "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY, "--clear-groups"] if ROOT else []
-    d = scratch("getmail")
-    fill("u7")
-    for kind, port in (("POP3SSL", p.pop3s_port), ("IMAPSSL", p.imaps_port)):
-        sub = os.path.join(d, kind)
-        os.makedirs(sub)
-        box = write(os.path.join(sub, "box"), "")
-        rc = write(os.path.join(sub, "rc"), """
+    os.makedirs(sub)
+    box = write(os.path.join(sub, "box"), "")
+    rc = write(os.path.join(sub, "rc"), """
 [retriever]
 type = Simple{kind}Retriever
 server = localhost
@@ -486,14 +482,27 @@ path = {box}
 delete = false
 read_all = false
 """.format(kind=kind, port=port, pw=PASSWORD, ca=p.ca, box=box))
-        if ROOT:
-            for f in (sub, box, rc):
-                os.chown(f, NOBODY, NOBODY)
-        for _ in range(2):
-            sh("getmail", "--getmaildir=" + sub, "-r", rc, cwd=sub, prefix=as_user)
-            text = text_of(box)
-            assert text.count(b"Subject: u7 number") == 3, text
-            assert "Grüße, 日本語".encode() in text
+    if ROOT:
+        for f in (sub, box, rc):
+            os.chown(f, NOBODY, NOBODY)
+    for _ in range(2):
+        sh("getmail", "--getmaildir=" + sub, "-r", rc, cwd=sub, prefix=as_user, timeout=15)
+        text = text_of(box)
+        assert text.count(b"Subject: u7 number") == 3, text
+        assert "Grüße, 日本語".encode() in text
+
+
+@tap.test("getmail6: POP3 and IMAP into files, once each", timeout=150)
+def _():
+    fill("u7")
+    for kind, port in (("POP3SSL", p.pop3s_port), ("IMAPSSL", p.imaps_port)):
+        for n in range(4):
+            try:
+                getmail(kind, port, os.path.join(scratch("getmail"), "%s.%d" % (kind, n)))
+                break
+            except subprocess.TimeoutExpired:
+                # Now and then it waits for ever for its own child, with nothing to read or to send.
+                assert n < 3, "getmail hangs"
 
 
 @tap.test("offlineimap3 pulls, then pushes a flag; a second run changes nothing", timeout=120)
