@@ -44,7 +44,7 @@ static const struct service service = {
 	.keys = keys,
 	.n_keys = COUNTOF(keys),
 	.conf_size = sizeof(struct smtpd_conf),
-	.sessions_per_child = 100,
+	.sessions_per_child = 1,	/* the next client may bring a password: it meets nobody's leavings */
 	.session = smtp_session,
 	.too_many = "421 4.7.0 Too many connections, try again later\r\n",
 };
