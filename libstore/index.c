@@ -5,7 +5,8 @@
  *   "K" mailbox bit              a keyword's name
  *   "V" mailbox name 0 chunk     bits of a view: UIDs chunk*2048 …
  * Rolling forward is idempotent: a row depends only on the records up to "J", committed in the same transaction
- * (invariant I4). Damage in the journal costs the records it hit. */
+ * (invariant I4). Damage in the journal costs the records it hit.
+ * Length: what writes the rows and what reads them share the keys and the row's form, which nobody else may know. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

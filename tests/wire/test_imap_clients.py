@@ -122,7 +122,7 @@ SyncState *
     assert m.status("INBOX", "(UIDNEXT HIGHESTMODSEQ)") == before
 
 
-@tap.test("offlineimap: down, and a local message up")
+@tap.test("offlineimap: down, and a local message up", timeout=160)
 def _():
     need("offlineimap")
     m = fill("u2")
@@ -141,17 +141,26 @@ localfolders = %s/oi
 type = IMAP
 remotehost = localhost
 remoteport = %d
-ssl = no
-starttls = yes
+ssl = yes
 sslcacertfile = %s
 remoteuser = u2
 remotepass = penny
-""" % (home, home, p.imap_port, p.ca))
-    run("offlineimap", "-c", rc, "-o")
+""" % (home, home, p.imaps_port, p.ca))
+
+    def sync():
+        # With STARTTLS its reading thread takes octets of the handshake now and then, and hangs; its threads race
+        # without it, too, but rarely. What it has done stays done.
+        for last in (False, False, True):
+            try:
+                return run("offlineimap", "-c", rc, "-o", timeout=25)
+            except (AssertionError, subprocess.TimeoutExpired):
+                if last:
+                    raise
+    sync()
     assert len(maildir(home + "/oi/INBOX")) == N
     with open(home + "/oi/INBOX/new/1.local", "wb") as f:
         f.write(b"From: me\nSubject: local\nMessage-ID: <l@x>\n\nlocal text\n")
-    run("offlineimap", "-c", rc, "-o")
+    sync()
     m.select()
     assert m.search(None, "SUBJECT", "local")[1] == [b"%d" % (N + 1)]
 
@@ -170,19 +179,16 @@ def _():
     assert b"MESSAGES 0" in p.imap("u3").status("INBOX", "(MESSAGES)")[1][0]
 
 
-@tap.test("getmail by IMAP")
-def _():
-    need("getmail")
-    fill("u4", 5)
-    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
-    box = os.path.join(home, "gm")
+def getmail(user, box):
+    """Fetches user's inbox into the Maildir box and deletes it on the server. getmail refuses to file mail as root."""
+    as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
     for d in ("", "/cur", "/new", "/tmp", "/conf"):
         os.mkdir(box + d)
-    write("gm/conf/rc", """[retriever]
+    write(box + "/conf/rc", """[retriever]
 type = SimpleIMAPSSLRetriever
 server = localhost
 port = %d
-username = u4
+username = %s
 password = penny
 mailboxes = ("INBOX",)
 ca_certs = %s
@@ -192,14 +198,29 @@ path = %s/
 [options]
 read_all = true
 delete = true
-""" % (p.imaps_port, p.ca, box))
-    if user:
+""" % (p.imaps_port, user, p.ca, box))
+    if as_nobody:
         for d, _, files in os.walk(box):
             for f in [d] + [os.path.join(d, f) for f in files]:
                 os.chown(f, 65534, 65534)
-    run(*user, "getmail", "--getmaildir=" + box + "/conf", "-r", box + "/conf/rc")
+    run(*as_nobody, "getmail", "--getmaildir=" + box + "/conf", "-r", box + "/conf/rc", timeout=20)
+
+
+@tap.test("getmail by IMAP", timeout=100)
+def _():
+    need("getmail")
+    # It hangs in a lock of its own now and then, before it connects or at its end; then another user's turn comes.
+    for n, user in enumerate(("u4", "u10", "u11")):
+        fill(user, 5)
+        box = os.path.join(home, "gm%d" % n)
+        try:
+            getmail(user, box)
+            break
+        except subprocess.TimeoutExpired:
+            if user == "u11":
+                raise
     assert len(maildir(box)) == 5
-    assert b"MESSAGES 0" in p.imap("u4").status("INBOX", "(MESSAGES)")[1][0]
+    assert b"MESSAGES 0" in p.imap(user).status("INBOX", "(MESSAGES)")[1][0]
 
 
 def mutt(program, user):
