@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: ISC */
+/* The index from inside: the form of its rows, shared by index.c (entering, rolling forward), index_rows.c (what records
+ * do to rows) and index_read.c. Rows (numbers big-endian in keys):
+ *   "J"                          how far the journal has been read: struct index_pos
+ *   "C" mailbox chunk            up to 64 struct index_msg with UIDs chunk*64 … chunk*64+63, ascending
+ *   "K" mailbox bit              a keyword's name
+ *   "V" mailbox name 0 chunk     bits of a view: UIDs chunk*2048 …
+ * Rolling forward is idempotent: a row depends only on the records up to "J", committed in the same transaction
+ * (invariant I4). */
+#ifndef INDEX_INT_H
+#define INDEX_INT_H
+
+#include "store_int.h"
+
+enum {
+	CHUNK_UIDS = 64,
+	VIEW_UIDS = 2048,
+	CACHE_CHUNKS = 1024,		/* changed chunks held back before they are written */
+	RECORDS_PER_TXN = 8192,
+	KEY_MAX = 1 + 4 + VIEW_NAME_MAX_OCTETS + 1 + 4,
+};
+
+struct index_pos {
+	uint64_t store_id;
+	uint64_t seq;
+	struct journal_pos next;
+	uint32_t crc;			/* of record seq */
+	uint32_t reserved;
+};
+
+struct index_msg {
+	uint32_t uid, flags;
+	uint64_t keywords, modseq;
+	int64_t internaldate_s;
+	uint32_t seg, off, size_octets, record_octets;
+};
+
+_Static_assert(sizeof(struct index_msg) == 48, "index row");
+_Static_assert(CHUNK_UIDS * sizeof(struct index_msg) <= ENGINE_VALUE_MAX_OCTETS, "chunk fits a page");
+
+struct chunk {
+	uint32_t mailbox, number;
+	bool used, changed;
+	uint32_t n;
+	struct index_msg m[CHUNK_UIDS];
+};
+
+/* One roll forward: the changed chunks, open-addressed by (mailbox, number). */
+struct roll {
+	struct store *s;
+	struct chunk *cache;
+	size_t n_cached;
+	struct index_pos at;
+	uint64_t n_damaged;
+};
+
+static inline uint32_t get_be32(const char *p)
+{
+	const unsigned char *u = (const unsigned char *)p;
+
+	return (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 | (uint32_t)u[2] << 8 | u[3];
+}
+
+/* -- index_rows.c -- */
+/* Keys: tag, mailbox, number; tag and mailbox; a view's bits. */
+struct str key2(char key[KEY_MAX], char tag, uint32_t mailbox, uint32_t number);
+struct str key_prefix(char key[KEY_MAX], char tag, uint32_t mailbox);
+struct str view_key(char key[KEY_MAX], uint32_t mailbox, struct str name, uint32_t number);
+/* What one record does to the rows; moves r->at behind it. A payload that makes no sense is damage, counted and
+ * skipped. */
+enum err_kind roll_record(struct roll *r, const struct journal_view *v, struct err *e) CHECKED;
+/* Writes the changed chunks that were held back. */
+enum err_kind cache_flush(struct roll *r, struct err *e) CHECKED;
+
+#endif
