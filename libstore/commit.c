@@ -30,6 +30,15 @@ static enum err_kind roll(struct store *s, struct err *e)
 	return k;
 }
 
+/* When it is full, and when it is of an older version, whose readers need not know the records of this one. */
+static bool must_roll(struct store *s, size_t group)
+{
+	struct seg_header h;
+
+	return journal_must_roll(&s->ctl->tail, group, s->env.segment_octets) ||
+	    (journal_segment(s->journal, s->ctl->tail.pos.seg, &h, NULL) == ERR_OK && h.version < FORMAT_VERSION);
+}
+
 static enum err_kind apply_group(struct store *s, struct journal_pos at, size_t n, struct err *e)
 {
 	struct journal_view v;
@@ -52,7 +61,7 @@ enum err_kind store_append(struct store *s, const struct journal_rec *r, size_t 
 	if (group > GROUP_MAX_OCTETS)
 		return err_set(e, ERR_LIMIT, 0, "one change of %zu octets", group);
 	s->ctl->inside_journal = 1;
-	if (journal_must_roll(&s->ctl->tail, group, s->env.segment_octets))
+	if (must_roll(s, group))
 		k = roll(s, e);
 	at = s->ctl->tail.pos;
 	if (k == ERR_OK)

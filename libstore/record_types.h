@@ -12,7 +12,7 @@
 #endif
 
 enum {
-	FORMAT_VERSION = 1,
+	FORMAT_VERSION = 2,		/* 1 had no KEPT and GONE; it is read and added to as it is */
 	SEG_ROLL_OCTETS = 16 << 20,	/* a group that would pass it opens a new segment (store_env may say less) */
 	SEG_MAP_OCTETS = 32 << 20,	/* no segment is larger */
 	GROUP_MAX_OCTETS = 14 << 20,	/* of records written together */
@@ -23,7 +23,7 @@ enum {
 
 struct seg_header {
 	char magic[8];			/* SEG_MAGIC */
-	uint32_t version;		/* FORMAT_VERSION; a newer one is refused */
+	uint32_t version;		/* FORMAT_VERSION or an older one; a newer one is refused */
 	uint32_t number;		/* as in the file's name */
 	uint64_t store_id;		/* random, the same in all segments of a store */
 	uint64_t salt;			/* random; begins every checksum of this segment, so that octets of an
@@ -63,7 +63,9 @@ enum rec_type {
 	REC_KEYWORD = 8,
 	REC_VIEW = 9,
 	REC_PLACE = 10,			/* rows whose octets compaction has put elsewhere */
-	REC_TYPE_MAX = 10
+	REC_KEPT = 11,			/* a message's octets that only an expunged row refers to, put here by compaction */
+	REC_GONE = 12,			/* expunged messages that can still be brought back, said again by compaction */
+	REC_TYPE_MAX = 12
 };
 
 struct uid_range {
@@ -113,7 +115,8 @@ struct rec_message {			/* followed by record, prefix, body (unless large) */
 struct rec_copy {			/* followed by n copy_entry; UIDs are first_uid, first_uid + 1, … */
 	uint32_t mailbox, from_mailbox;
 	uint32_t first_uid, n;
-	uint32_t n_unseen, reserved;
+	uint32_t n_unseen;
+	uint32_t undelete;		/* 1: from_uid are expunged messages, which are no longer gone */
 	uint64_t octets;
 };
 
@@ -160,6 +163,21 @@ struct place_entry {			/* a whole row: the records that made it may be gone */
 	uint32_t seg, off;
 };
 
+struct rec_gone {			/* followed by the mailbox's name padded to 8, then n gone_entry */
+	uint32_t mailbox, n;
+	uint32_t name_octets;		/* 0: the mailbox exists */
+	uint32_t uidvalidity;
+	int64_t deleted_ms;		/* when the mailbox was deleted; 0: it exists */
+};
+
+struct gone_entry {
+	uint32_t uid, flags;
+	uint64_t keywords, modseq;
+	int64_t internaldate_s, gone_ms;
+	uint32_t size_octets, record_octets;
+	uint32_t seg, off;		/* of the MESSAGE or KEPT that has the octets */
+};
+
 _Static_assert(sizeof(struct seg_header) == 64, "segment header");
 _Static_assert(sizeof(struct rec_header) == 32, "record header");
 _Static_assert(sizeof(struct rec_snapshot) == 16, "snapshot");
@@ -174,5 +192,7 @@ _Static_assert(sizeof(struct rec_keyword) == 16, "keyword");
 _Static_assert(sizeof(struct rec_view) == 16, "view");
 _Static_assert(sizeof(struct rec_place) == 8, "place");
 _Static_assert(sizeof(struct place_entry) == 56, "place entry");
+_Static_assert(sizeof(struct rec_gone) == 24, "gone");
+_Static_assert(sizeof(struct gone_entry) == 56, "gone entry");
 
 #endif

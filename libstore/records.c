@@ -82,6 +82,29 @@ struct place_entry place_entry_at(struct str entries, size_t i)
 	return p;
 }
 
+bool rec_get_gone(struct str payload, struct rec_gone *out, struct str *name, struct str *entries)
+{
+	struct str rest;
+	size_t padded;
+
+	if (!take(payload, out, sizeof *out, &rest) || out->name_octets > STORE_NAME_MAX_OCTETS)
+		return false;
+	padded = (out->name_octets + 7u) & ~(size_t)7;
+	if (rest.n < padded)
+		return false;
+	*name = str_head(rest, out->name_octets);
+	*entries = str_skip(rest, padded);
+	return entries->n / sizeof(struct gone_entry) >= out->n;
+}
+
+struct gone_entry gone_entry_at(struct str entries, size_t i)
+{
+	struct gone_entry g;
+
+	memcpy(&g, entries.p + i * sizeof g, sizeof g);
+	return g;
+}
+
 bool rec_get_flags(struct str payload, struct rec_flags *out, struct ranges *r)
 {
 	struct str rest;

@@ -197,6 +197,8 @@ bool rec_get_expunge(struct str payload, struct rec_expunge *out, struct ranges 
 bool rec_get_keyword(struct str payload, struct rec_keyword *out, struct str *name);
 bool rec_get_place(struct str payload, struct rec_place *out, struct str *entries);
 struct place_entry place_entry_at(struct str entries, size_t i);
+bool rec_get_gone(struct str payload, struct rec_gone *out, struct str *name, struct str *entries);
+struct gone_entry gone_entry_at(struct str entries, size_t i);
 bool rec_get_view(struct str payload, struct rec_view *out, struct str *name, struct ranges *r);
 /* Ascending UIDs as ranges into out (le32 pairs); *out_n ranges. */
 bool ranges_put(struct buf *out, const uint32_t *uids, size_t n, uint32_t *out_n);

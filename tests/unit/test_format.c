@@ -73,7 +73,7 @@ static const struct row {
 	ROW(rec_copy, first_uid),
 	ROW(rec_copy, n),
 	ROW(rec_copy, n_unseen),
-	ROW(rec_copy, reserved),
+	ROW(rec_copy, undelete),
 	ROW(rec_copy, octets),
 	ROW(copy_entry, from_uid),
 	ROW(copy_entry, flags),
@@ -117,13 +117,28 @@ static const struct row {
 	ROW(place_entry, record_octets),
 	ROW(place_entry, seg),
 	ROW(place_entry, off),
+	ROW(rec_gone, mailbox),
+	ROW(rec_gone, n),
+	ROW(rec_gone, name_octets),
+	ROW(rec_gone, uidvalidity),
+	ROW(rec_gone, deleted_ms),
+	ROW(gone_entry, uid),
+	ROW(gone_entry, flags),
+	ROW(gone_entry, keywords),
+	ROW(gone_entry, modseq),
+	ROW(gone_entry, internaldate_s),
+	ROW(gone_entry, gone_ms),
+	ROW(gone_entry, size_octets),
+	ROW(gone_entry, record_octets),
+	ROW(gone_entry, seg),
+	ROW(gone_entry, off),
 };
 
 static const struct { unsigned n; const char *name; } types[] = {
 	{ REC_END, "END" }, { REC_SNAPSHOT, "SNAPSHOT" }, { REC_MAILBOX, "MAILBOX" },
 	{ REC_MESSAGE, "MESSAGE" }, { REC_COPY, "COPY" }, { REC_FLAGS, "FLAGS" },
 	{ REC_EXPUNGE, "EXPUNGE" }, { REC_KEYWORD, "KEYWORD" }, { REC_VIEW, "VIEW" },
-	{ REC_PLACE, "PLACE" },
+	{ REC_PLACE, "PLACE" }, { REC_KEPT, "KEPT" }, { REC_GONE, "GONE" },
 };
 
 static bool known_field(const char *type, const char *member, size_t off, size_t octets)
