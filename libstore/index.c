@@ -16,7 +16,7 @@ static enum err_kind write_pos(struct roll *r, struct err *e)
 {
 	enum err_kind k = cache_flush(r, e);
 
-	return k != ERR_OK ? k : engine_put(r->s->engine, STR("J"),
+	return k != ERR_OK ? k : row_put(r, STR("J"),
 	    str_n((const char *)&r->at, sizeof r->at), e);
 }
 
@@ -93,6 +93,8 @@ static enum err_kind read_pos(struct store *s, struct index_pos *at, struct err 
 	uint32_t first, last;
 	enum err_kind k = engine_get(s->engine, STR("J"), &v, e);
 
+	if (k == ERR_OK)
+		k = row_unseal(STR("J"), &v, e);
 	if (k == ERR_OK && v.n == sizeof *at) {
 		memcpy(at, v.p, sizeof *at);
 		if (at->store_id == s->ctl->store_id && at->seq < s->ctl->tail.next_seq &&

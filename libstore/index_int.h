@@ -5,18 +5,22 @@
  *   "C" mailbox chunk            up to 64 struct index_msg with UIDs chunk*64 … chunk*64+63, ascending
  *   "K" mailbox bit              a keyword's name
  *   "V" mailbox name 0 chunk     bits of a view: UIDs chunk*2048 …
+ * Every value ends with a checksum of key and value: what went wrong in memory that processes share is an error then, and
+ * not somebody else's mail.
  * Rolling forward is idempotent: a row depends only on the records up to "J", committed in the same transaction
  * (invariant I4). */
 #ifndef INDEX_INT_H
 #define INDEX_INT_H
 
 #include "store_int.h"
+#include "table.h"
 
 enum {
 	CHUNK_UIDS = 64,
 	VIEW_UIDS = 2048,
 	CACHE_CHUNKS = 1024,		/* changed chunks held back before they are written */
 	RECORDS_PER_TXN = 8192,
+	SEAL_OCTETS = 4,		/* the checksum behind each value */
 	KEY_MAX = 1 + 4 + VIEW_NAME_MAX_OCTETS + 1 + 4,
 };
 
@@ -36,7 +40,7 @@ struct index_msg {
 };
 
 _Static_assert(sizeof(struct index_msg) == 48, "index row");
-_Static_assert(CHUNK_UIDS * sizeof(struct index_msg) <= ENGINE_VALUE_MAX_OCTETS, "chunk fits a page");
+_Static_assert(CHUNK_UIDS * sizeof(struct index_msg) + SEAL_OCTETS <= ENGINE_VALUE_MAX_OCTETS, "chunk fits a page");
 
 struct chunk {
 	uint32_t mailbox, number;
@@ -48,6 +52,7 @@ struct chunk {
 /* One roll forward: the changed chunks, open-addressed by (mailbox, number). */
 struct roll {
 	struct store *s;
+	struct table *table;		/* check: rows go there and not into the engine; NULL else */
 	struct chunk *cache;
 	size_t n_cached;
 	struct index_pos at;
@@ -66,6 +71,14 @@ static inline uint32_t get_be32(const char *p)
 struct str key2(char key[KEY_MAX], char tag, uint32_t mailbox, uint32_t number);
 struct str key_prefix(char key[KEY_MAX], char tag, uint32_t mailbox);
 struct str view_key(char key[KEY_MAX], uint32_t mailbox, struct str name, uint32_t number);
+/* The door to the rows for what writes them: the engine (values sealed) or the table. row_get's view is valid until the
+ * next call. Errors: the engine's. */
+enum err_kind row_get(struct roll *r, struct str key, struct str *out, struct err *e) CHECKED;
+enum err_kind row_put(struct roll *r, struct str key, struct str value, struct err *e) CHECKED;
+enum err_kind row_delete(struct roll *r, struct str key, struct err *e) CHECKED;
+enum err_kind row_delete_prefix(struct roll *r, struct str prefix, struct err *e) CHECKED;
+/* Checks a value as the engine has it and takes its seal off. Errors: ERR_CORRUPT. */
+enum err_kind row_unseal(struct str key, struct str *value, struct err *e) CHECKED;
 /* What one record does to the rows; moves r->at behind it. A payload that makes no sense is damage, counted and
  * skipped. */
 enum err_kind roll_record(struct roll *r, const struct journal_view *v, struct err *e) CHECKED;

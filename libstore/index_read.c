@@ -6,6 +6,42 @@
 
 #include "index_int.h"
 
+/* -- the door to the rows for what reads them -- */
+
+static enum err_kind row_read(struct store *s, struct str key, struct str *out, struct err *e)
+{
+	enum err_kind k = engine_get(s->engine, key, out, e);
+
+	return k == ERR_OK ? row_unseal(key, out, e) : k;
+}
+
+struct row_scan {
+	bool (*each)(void *ctx, struct str key, struct str value);
+	void *ctx;
+	struct err *e;
+	enum err_kind k;
+};
+
+static bool unseal_each(void *ctx, struct str key, struct str value)
+{
+	struct row_scan *r = ctx;
+
+	if ((r->k = row_unseal(key, &value, r->e)) != ERR_OK)
+		return false;
+	return r->each(r->ctx, key, value);
+}
+
+static enum err_kind row_scan(struct store *s, struct str prefix,
+    bool (*each)(void *ctx, struct str key, struct str value), void *ctx, struct err *e)
+{
+	struct row_scan r = { each, ctx, e, ERR_OK };
+	enum err_kind k = engine_scan(s->engine, prefix, prefix, unseal_each, &r, e);
+
+	return k != ERR_OK ? k : r.k;
+}
+
+/* -- messages and sets -- */
+
 static struct message message_of(const struct index_msg *x)
 {
 	return (struct message){
@@ -70,14 +106,14 @@ enum err_kind index_load(struct store *s, uint32_t mailbox, struct message **out
 	enum err_kind k;
 
 	memset(kw, 0, sizeof *kw);
-	k = engine_scan(s->engine, prefix, prefix, load_chunk, &l, e);
+	k = row_scan(s, prefix, load_chunk, &l, e);
 	if (k == ERR_OK && l.no_memory)
 		k = err_set(e, ERR_TEMP, ENOMEM, "no memory for mailbox");
 	if (k == ERR_OK && l.bad)
 		k = err_set(e, ERR_CORRUPT, 0, "index: rows out of order");
 	if (k == ERR_OK) {
 		prefix = key_prefix(key, 'K', mailbox);
-		k = engine_scan(s->engine, prefix, prefix, load_keyword, kw, e);
+		k = row_scan(s, prefix, load_keyword, kw, e);
 	}
 	if (k != ERR_OK) {
 		free(l.m);
@@ -88,6 +124,7 @@ enum err_kind index_load(struct store *s, uint32_t mailbox, struct message **out
 	*out_cap = l.cap;
 	return ERR_OK;
 }
+
 struct each_row {
 	bool (*each)(void *, uint32_t, const struct message *);
 	void *ctx;
@@ -113,7 +150,7 @@ static bool rows_of_chunk(void *ctx, struct str key, struct str value)
 enum err_kind index_each(struct store *s, bool (*each)(void *ctx, uint32_t mailbox, const struct message *m),
     void *ctx, struct err *e)
 {
-	return engine_scan(s->engine, STR("C"), STR("C"), rows_of_chunk,
+	return row_scan(s, STR("C"), rows_of_chunk,
 	    &(struct each_row){ each, ctx }, e);
 }
 
@@ -122,7 +159,7 @@ enum err_kind index_row(struct store *s, uint32_t mailbox, uint32_t uid, struct 
 	char key[KEY_MAX];
 	struct index_msg x;
 	struct str v;
-	enum err_kind k = engine_get(s->engine, key2(key, 'C', mailbox, uid / CHUNK_UIDS), &v, e);
+	enum err_kind k = row_read(s, key2(key, 'C', mailbox, uid / CHUNK_UIDS), &v, e);
 
 	for (size_t at = 0; k == ERR_OK && at + sizeof x <= v.n; at += sizeof x) {
 		memcpy(&x, v.p + at, sizeof x);
@@ -180,9 +217,9 @@ enum err_kind index_each_set(struct store *s,
     void *ctx, struct err *e)
 {
 	struct each_set r = { each, ctx };
-	enum err_kind k = engine_scan(s->engine, STR("K"), STR("K"), keyword_row, &r, e);
+	enum err_kind k = row_scan(s, STR("K"), keyword_row, &r, e);
 
-	return k == ERR_OK ? engine_scan(s->engine, STR("V"), STR("V"), view_row, &r, e) : k;
+	return k == ERR_OK ? row_scan(s, STR("V"), view_row, &r, e) : k;
 }
 
 enum err_kind index_view_has(struct store *s, uint32_t mailbox, struct str view, const uint32_t *uids,
@@ -193,7 +230,7 @@ enum err_kind index_view_has(struct store *s, uint32_t mailbox, struct str view,
 	for (size_t i = 0; i < n; i++) {
 		uint32_t bit = uids[i] % VIEW_UIDS;
 		struct str v;
-		enum err_kind k = engine_get(s->engine, view_key(key, mailbox, view, uids[i] / VIEW_UIDS),
+		enum err_kind k = row_read(s, view_key(key, mailbox, view, uids[i] / VIEW_UIDS),
 		    &v, e);
 
 		if (k != ERR_OK && k != ERR_NOENT)

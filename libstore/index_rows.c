@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /* What the journal's records do to the index's rows. Message rows are changed in a small cache of chunks that is
  * written when it is full or the step ends. */
+#include <errno.h>
 #include <string.h>
 
+#include "crc32c.h"
 #include "index_int.h"
 
 /* -- keys -- */
@@ -39,6 +41,72 @@ struct str view_key(char key[KEY_MAX], uint32_t mailbox, struct str name, uint32
 	return str_n(key, n + 4);
 }
 
+/* -- the door to the rows -- */
+
+static uint32_t seal_of(struct str key, struct str value)
+{
+	return crc32c(crc32c(0, key.p, key.n), value.p, value.n);
+}
+
+enum err_kind row_unseal(struct str key, struct str *value, struct err *e)
+{
+	struct str rows;
+
+	if (value->n < SEAL_OCTETS)
+		return err_set(e, ERR_CORRUPT, 0, "index: value of %zu octets", value->n);
+	rows = str_head(*value, value->n - SEAL_OCTETS);
+	if (get_le32(rows.p + rows.n) != seal_of(key, rows))
+		return err_set(e, ERR_CORRUPT, 0, "index: damaged value");
+	*value = rows;
+	return ERR_OK;
+}
+
+enum err_kind row_get(struct roll *r, struct str key, struct str *out, struct err *e)
+{
+	struct table_item item;
+	enum err_kind k;
+
+	if (r->table != NULL) {
+		if (!table_get(r->table, key, &item))
+			return err_set(e, ERR_NOENT, 0, "no such row");
+		*out = item.value;
+		return ERR_OK;
+	}
+	k = engine_get(r->s->engine, key, out, e);
+	return k == ERR_OK ? row_unseal(key, out, e) : k;
+}
+
+enum err_kind row_put(struct roll *r, struct str key, struct str value, struct err *e)
+{
+	char sealed[ENGINE_VALUE_MAX_OCTETS];
+	uint32_t seal;
+
+	if (r->table != NULL)
+		return table_put(r->table, key, value) ? ERR_OK :
+		    err_set(e, ERR_TEMP, ENOMEM, "no memory to compare the index");
+	if (value.n > sizeof sealed - SEAL_OCTETS)
+		return err_set(e, ERR_LIMIT, 0, "index item of %zu octets", value.n);
+	seal = seal_of(key, value);
+	memcpy(sealed, value.p, value.n);
+	memcpy(sealed + value.n, &seal, SEAL_OCTETS);
+	return engine_put(r->s->engine, key, str_n(sealed, value.n + SEAL_OCTETS), e);
+}
+
+enum err_kind row_delete(struct roll *r, struct str key, struct err *e)
+{
+	if (r->table == NULL)
+		return engine_delete(r->s->engine, key, e);
+	return table_delete(r->table, key) ? ERR_OK : err_set(e, ERR_NOENT, 0, "no such row");
+}
+
+enum err_kind row_delete_prefix(struct roll *r, struct str prefix, struct err *e)
+{
+	if (r->table == NULL)
+		return engine_delete_prefix(r->s->engine, prefix, e);
+	table_delete_prefix(r->table, prefix);
+	return ERR_OK;
+}
+
 /* -- chunks -- */
 
 static enum err_kind chunk_write(struct roll *r, struct chunk *c, struct err *e)
@@ -51,8 +119,8 @@ static enum err_kind chunk_write(struct roll *r, struct chunk *c, struct err *e)
 		return ERR_OK;
 	c->changed = false;
 	if (c->n > 0)
-		return engine_put(r->s->engine, k, str_n((const char *)c->m, c->n * sizeof c->m[0]), e);
-	err = engine_delete(r->s->engine, k, e);
+		return row_put(r, k, str_n((const char *)c->m, c->n * sizeof c->m[0]), e);
+	err = row_delete(r, k, e);
 	return err == ERR_NOENT ? ERR_OK : err;
 }
 
@@ -74,7 +142,7 @@ static enum err_kind chunk_read(struct roll *r, struct chunk *c, struct err *e)
 {
 	char key[KEY_MAX];
 	struct str v;
-	enum err_kind k = engine_get(r->s->engine, key2(key, 'C', c->mailbox, c->number), &v, e);
+	enum err_kind k = row_get(r, key2(key, 'C', c->mailbox, c->number), &v, e);
 
 	c->n = 0;
 	if (k == ERR_NOENT)
@@ -286,7 +354,7 @@ static enum err_kind roll_keyword(struct roll *r, const struct journal_view *v, 
 
 	if (!rec_get_keyword(v->payload, &kw, &name))
 		return damaged(r);
-	return engine_put(r->s->engine, key2(key, 'K', kw.mailbox, kw.bit), name, e);
+	return row_put(r, key2(key, 'K', kw.mailbox, kw.bit), name, e);
 }
 
 static enum err_kind roll_mailbox(struct roll *r, const struct journal_view *v, struct err *e)
@@ -301,10 +369,10 @@ static enum err_kind roll_mailbox(struct roll *r, const struct journal_view *v, 
 	if ((m.state & MAILBOX_EXISTS) && !(m.state & MAILBOX_NOSELECT))
 		return ERR_OK;
 	if ((k = cache_flush(r, e)) != ERR_OK ||
-	    (k = engine_delete_prefix(r->s->engine, key_prefix(key, 'C', m.id), e)) != ERR_OK ||
-	    (k = engine_delete_prefix(r->s->engine, key_prefix(key, 'K', m.id), e)) != ERR_OK)
+	    (k = row_delete_prefix(r, key_prefix(key, 'C', m.id), e)) != ERR_OK ||
+	    (k = row_delete_prefix(r, key_prefix(key, 'K', m.id), e)) != ERR_OK)
 		return k;
-	return engine_delete_prefix(r->s->engine, key_prefix(key, 'V', m.id), e);
+	return row_delete_prefix(r, key_prefix(key, 'V', m.id), e);
 }
 
 static enum err_kind change_view_row(struct roll *r, struct str key, uint32_t lo, uint32_t hi, bool add,
@@ -312,7 +380,7 @@ static enum err_kind change_view_row(struct roll *r, struct str key, uint32_t lo
 {
 	uint8_t bits[VIEW_UIDS / 8] = { 0 };
 	struct str v;
-	enum err_kind k = engine_get(r->s->engine, key, &v, e);
+	enum err_kind k = row_get(r, key, &v, e);
 
 	if (k == ERR_OK && v.n == sizeof bits)
 		memcpy(bits, v.p, sizeof bits);
@@ -324,7 +392,7 @@ static enum err_kind change_view_row(struct roll *r, struct str key, uint32_t lo
 		else
 			bits[i / 8] &= (uint8_t)~(1u << i % 8);
 	}
-	return engine_put(r->s->engine, key, str_n((const char *)bits, sizeof bits), e);
+	return row_put(r, key, str_n((const char *)bits, sizeof bits), e);
 }
 
 static enum err_kind roll_view(struct roll *r, const struct journal_view *v, struct err *e)
