@@ -210,3 +210,11 @@ enum err_kind body_link(const struct body *b, struct store *s, struct err *e)
 	}
 	return sync_dir(s->dirfd, parent, e);
 }
+
+bool body_is_linked(const struct body *b, const struct store *s)
+{
+	char name[40];
+
+	large_name(name, b->large_id);
+	return faccessat(s->dirfd, name, F_OK, 0) == 0;
+}

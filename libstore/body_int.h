@@ -20,5 +20,7 @@ struct body {
 /* Puts the sealed, spilled body into s under its final name (a hard link where that can be) and makes the name durable
  * (invariant I7). Errors: ERR_NOSPC, ERR_TEMP. */
 enum err_kind body_link(const struct body *b, struct store *s, struct err *e) CHECKED;
+/* Is it there under its final name? Under the lock nobody takes it away. */
+bool body_is_linked(const struct body *b, const struct store *s);
 
 #endif

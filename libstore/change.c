@@ -13,7 +13,7 @@
 
 /* -- the frame of every operation on an open mailbox -- */
 
-static enum err_kind op_begin(struct mailbox *mb, struct err *e)
+enum err_kind op_begin(struct mailbox *mb, struct err *e)
 {
 	enum err_kind k;
 
@@ -33,7 +33,7 @@ static enum err_kind op_begin(struct mailbox *mb, struct err *e)
 
 /* k: how deciding went; n records are appended when it is fine. What the view has seen is made durable in any case:
  * it may hold others' records that nobody has synced yet. */
-static enum err_kind op_end(struct mailbox *mb, const struct journal_rec *r, size_t n, enum err_kind k,
+enum err_kind op_end(struct mailbox *mb, const struct journal_rec *r, size_t n, enum err_kind k,
     struct err *e)
 {
 	uint64_t before = mb->s->ctl->tail.next_seq - 1, seq = before;
@@ -48,7 +48,7 @@ static enum err_kind op_end(struct mailbox *mb, const struct journal_rec *r, siz
 	return view_advance(mb, seq, before + 1, seq, e);
 }
 
-static struct message *find_uid(struct mailbox *mb, uint32_t uid)
+struct message *find_uid(struct mailbox *mb, uint32_t uid)
 {
 	size_t ix = mailbox_lower_bound(mb, uid);
 
@@ -56,13 +56,6 @@ static struct message *find_uid(struct mailbox *mb, uint32_t uid)
 }
 
 /* -- keywords -- */
-
-struct kw_new {
-	struct rec_keyword rec[STORE_KEYWORDS_MAX];
-	struct str name[STORE_KEYWORDS_MAX];
-	size_t n;
-	uint64_t mask;
-};
 
 static bool keyword_known(const struct index_keywords *kw, const struct kw_new *add, struct str name,
     uint64_t *bit)
@@ -83,7 +76,7 @@ static bool keyword_known(const struct index_keywords *kw, const struct kw_new *
 }
 
 /* The mask for names; unknown ones are added when `add` is given, skipped when it is NULL. */
-static enum err_kind keyword_mask(uint32_t mailbox, const struct index_keywords *kw,
+enum err_kind keyword_mask(uint32_t mailbox, const struct index_keywords *kw,
     const struct str *names, size_t n, struct kw_new *add, uint64_t *out, struct err *e)
 {
 	*out = 0;
@@ -107,7 +100,7 @@ static enum err_kind keyword_mask(uint32_t mailbox, const struct index_keywords 
 	return ERR_OK;
 }
 
-static size_t keyword_records(const struct kw_new *add, struct journal_rec *r)
+size_t keyword_records(const struct kw_new *add, struct journal_rec *r)
 {
 	for (size_t i = 0; i < add->n; i++)
 		r[i] = (struct journal_rec){ REC_KEYWORD, {
@@ -122,17 +115,14 @@ static enum err_kind append_keywords(struct store *s, uint32_t id, const struct 
     struct kw_new *add, uint64_t *out_mask, struct err *e)
 {
 	struct index_keywords *kw = malloc(sizeof *kw);
-	struct message *m = NULL;
-	size_t n, cap;
 	enum err_kind k;
 
 	if (kw == NULL)
 		return err_set(e, ERR_TEMP, ENOMEM, "no memory for keywords");
 	if ((k = index_enter(s, e)) == ERR_OK) {
-		k = index_load(s, id, &m, &n, &cap, kw, e);
+		k = index_keywords(s, id, kw, e);
 		index_leave(s);
 	}
-	free(m);
 	if (k == ERR_OK)
 		k = keyword_mask(id, kw, how->keywords, how->n_keywords, add, out_mask, e);
 	free(kw);
@@ -153,6 +143,9 @@ static enum err_kind append_locked(struct store *s, uint32_t id, const struct bo
 	if (slot == NULL || !(slot->state & MAILBOX_EXISTS) || (slot->state & MAILBOX_NOSELECT))
 		return err_set(e, ERR_NOENT, 0, "mailbox was deleted");
 	m->mailbox = id = slot->id;
+	/* the body may have been filed before, expunged, and taken by compaction just now */
+	if (b->fd >= 0 && !body_is_linked(b, s) && (k = body_link(b, s, e)) != ERR_OK)
+		return k;
 	if (how->n_keywords > 0 &&
 	    (k = append_keywords(s, id, how, &add, &m->keywords, e)) != ERR_OK)
 		return k;
@@ -360,138 +353,6 @@ enum err_kind mailbox_expunge(struct mailbox *mb, const uint32_t *uids, size_t n
 	if (k == ERR_OK && out_n != NULL)
 		*out_n = n_picked;
 	return k;
-}
-
-/* -- copy and move -- */
-
-struct copying {
-	struct rec_copy copy;
-	struct rec_expunge gone;
-	struct buf entries, ranges;
-	struct kw_new add;
-	uint8_t map[STORE_KEYWORDS_MAX];	/* keyword bit here -> bit there */
-};
-
-/* Keywords are numbered per mailbox: the bits that the copied messages use are given their numbers in the target. */
-static enum err_kind map_keywords(struct mailbox *mb, uint32_t dst, uint64_t used, struct copying *c,
-    struct err *e)
-{
-	struct index_keywords *kw = malloc(sizeof *kw);
-	struct message *m = NULL;
-	size_t n, cap;
-	enum err_kind k;
-
-	if (kw == NULL)
-		return err_set(e, ERR_TEMP, ENOMEM, "no memory for keywords");
-	if ((k = index_enter(mb->s, e)) == ERR_OK) {
-		k = index_load(mb->s, dst, &m, &n, &cap, kw, e);
-		index_leave(mb->s);
-	}
-	free(m);
-	for (size_t i = 0; k == ERR_OK && i < mb->kw.n; i++) {
-		struct str name = mailbox_keyword(mb, i);
-		uint64_t bit;
-
-		if (!(used >> i & 1))
-			continue;
-		if ((k = keyword_mask(dst, kw, &name, 1, &c->add, &bit, e)) == ERR_OK)
-			c->map[i] = (uint8_t)__builtin_ctzll(bit);
-	}
-	free(kw);
-	return k;
-}
-
-static uint64_t mapped_keywords(const struct copying *c, uint64_t bits)
-{
-	uint64_t out = 0;
-
-	for (; bits != 0; bits &= bits - 1)
-		out |= (uint64_t)1 << c->map[__builtin_ctzll(bits)];
-	return out;
-}
-
-static void add_entry(struct copying *c, const struct message *m)
-{
-	struct copy_entry x = {
-		.from_uid = m->uid, .flags = m->flags & MSG_STORED_FLAGS,
-		.keywords = mapped_keywords(c, m->keywords), .internaldate_s = m->internaldate_s,
-		.size_octets = m->size_octets, .record_octets = m->record_octets,
-		.seg = m->seg, .off = m->off,
-	};
-
-	buf_put(&c->entries, str_n((const char *)&x, sizeof x));
-	c->copy.n++;
-	c->copy.n_unseen += !(m->flags & MSG_SEEN);
-	c->copy.octets += m->size_octets;
-}
-
-static enum err_kind copy_locked(struct mailbox *mb, const uint32_t *uids, size_t n, uint32_t dst_id,
-    uint32_t *src_uids, struct copying *c, uint32_t *out_validity, struct err *e)
-{
-	const struct ctl_slot *dst = ctl_find_id(mb->s, dst_id);
-	uint64_t used = 0;
-	enum err_kind k;
-
-	if (dst == NULL || !(dst->state & MAILBOX_EXISTS) || (dst->state & MAILBOX_NOSELECT))
-		return err_set(e, ERR_NOENT, 0, "target mailbox was deleted");
-	if (n >= UINT32_MAX - dst->uidnext)
-		return err_set(e, ERR_LIMIT, 0, "the target's UIDs are used up");
-	*out_validity = dst->uidvalidity;
-	c->copy = (struct rec_copy){ .mailbox = dst_id, .from_mailbox = mb->id,
-		.first_uid = dst->uidnext };
-	for (size_t i = 0; i < n; i++) {
-		const struct message *m = find_uid(mb, uids[i]);
-
-		used |= m != NULL ? m->keywords : 0;
-	}
-	if (used != 0 && (k = map_keywords(mb, dst_id, used, c, e)) != ERR_OK)
-		return k;
-	for (size_t i = 0; i < n; i++) {
-		const struct message *m = find_uid(mb, uids[i]);
-
-		if (m == NULL)
-			continue;
-		src_uids[c->copy.n] = m->uid;
-		add_entry(c, m);
-	}
-	c->gone = (struct rec_expunge){ .mailbox = mb->id, .n_messages = c->copy.n,
-		.n_unseen = c->copy.n_unseen, .octets = c->copy.octets };
-	if (c->entries.full || !ranges_put(&c->ranges, src_uids, c->copy.n, &c->gone.n_ranges))
-		return err_set(e, ERR_LIMIT, 0, "too many messages at once");
-	return ERR_OK;
-}
-
-enum err_kind mailbox_copy(struct mailbox *mb, const uint32_t *uids, size_t n, uint32_t dst_id,
-    bool move, uint32_t *src_uids, uint32_t *dst_uids, size_t *out_n, uint32_t *out_uidvalidity,
-    struct err *e)
-{
-	struct copying c = { .entries = BUF_INIT(GROUP_MAX_OCTETS - 65536),
-		.ranges = BUF_INIT(GROUP_MAX_OCTETS / 2) };
-	struct journal_rec r[STORE_KEYWORDS_MAX + 2];
-	size_t n_rec = 0;
-	enum err_kind k;
-
-	if ((k = op_begin(mb, e)) == ERR_OK) {
-		k = copy_locked(mb, uids, n, dst_id, src_uids, &c, out_uidvalidity, e);
-		if (k == ERR_OK && c.copy.n > 0) {
-			n_rec = keyword_records(&c.add, r);
-			r[n_rec++] = (struct journal_rec){ REC_COPY, {
-				str_n((const char *)&c.copy, sizeof c.copy), buf_str(&c.entries) } };
-			if (move)
-				r[n_rec++] = (struct journal_rec){ REC_EXPUNGE, {
-					str_n((const char *)&c.gone, sizeof c.gone),
-					buf_str(&c.ranges) } };
-		}
-		k = op_end(mb, r, n_rec, k, e);
-	}
-	buf_free(&c.entries);
-	buf_free(&c.ranges);
-	if (k != ERR_OK)
-		return k;
-	for (uint32_t i = 0; i < c.copy.n; i++)
-		dst_uids[i] = c.copy.first_uid + i;
-	*out_n = c.copy.n;
-	return ERR_OK;
 }
 
 /* -- views -- */

@@ -30,6 +30,16 @@ static enum err_kind roll(struct store *s, struct err *e)
 	return k;
 }
 
+enum err_kind store_roll(struct store *s, struct err *e)
+{
+	enum err_kind k;
+
+	s->ctl->inside_journal = 1;
+	k = roll(s, e);
+	s->ctl->inside_journal = 0;
+	return k;
+}
+
 /* When it is full, and when it is of an older version, whose readers need not know the records of this one. */
 static bool must_roll(struct store *s, size_t group)
 {

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: ISC */
-/* Compaction. The oldest segments go when at least half of them is dead. What lives in them is written again at the
- * tail: the octets of a message once (REC_MESSAGE with `moved`), rows that share them by REC_PLACE, keywords and views by
- * their own records; all with the numbers they had, so that the journal that remains says the same as the whole did.
+/* Compaction. The oldest segments go when at least half of them is dead: not referred to by a message, nor by an expunged
+ * one that can still be brought back. What lives in them is written again at the tail: the octets of a message once
+ * (REC_MESSAGE with `moved`, REC_KEPT for an expunged one), rows that share them by REC_PLACE and REC_GONE, keywords and
+ * views by their own records; all with the numbers they had, so that the journal that remains says the same as the whole
+ * did.
  *
  * Safe at every moment: moved records are ordinary groups, and a second copy of octets is only garbage. Segments are
- * removed last, under the lock, after the moves are durable and no row refers to them; large bodies before the
- * segments that name them, so none is forgotten. */
+ * removed last, after the moves are durable and no row refers to them; large bodies before the segments that name them, so
+ * none is forgotten. The lock is held for a slice of rows or a batch of moves at a time; who copies a message meanwhile is
+ * found in the journal's tail. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -15,45 +18,123 @@
 
 #include "../libbase/buf.h"
 #include "../libbase/clock.h"
+#include "gone.h"
+#include "index_int.h"
+#include "large.h"
 #include "mailbox_int.h"
 
 enum {
 	BATCH_ROWS = 64,
 	BATCH_OCTETS = 1 << 20,		/* written under one hold of the lock */
-	ROUNDS_MAX = 8,			/* rows that were copied meanwhile are moved in another round */
+	ROUNDS_MAX = 64,		/* of looking for rows that were copied meanwhile */
+	LATE_MAX_OCTETS = 64 * 1024,	/* of journal that is looked through for them with the lock held */
 	TEND_MIN_AGE_S = 3600,		/* longer than a session may idle without a word */
 	TEND_AGAIN_S = 600,
 	RECORD_OVERHEAD = sizeof(struct rec_header) + sizeof(struct rec_message),
 };
 
+/* A message, or an expunged one, by its name; where it was when it was looked at. */
 struct row {
-	uint32_t mailbox;
-	struct message m;
+	uint32_t mailbox, uid;
+	struct journal_pos pos;
 };
 
 struct rows {
 	struct row *v;
 	size_t n, cap;
-	uint32_t before;		/* only rows in segments before this one */
 	bool no_memory;
 };
 
-/* -- which segments -- */
+static void add_row(struct rows *r, struct row row)
+{
+	if (r->n == r->cap) {
+		size_t cap = r->cap > 0 ? r->cap * 2 : 256;
+		struct row *v = realloc(r->v, cap * sizeof *v);
 
-struct census {
-	uint32_t first, n;
-	uint64_t *live;			/* octets, by segment */
+		r->no_memory = r->no_memory || v == NULL;
+		if (v == NULL)
+			return;
+		r->v = v;
+		r->cap = cap;
+	}
+	r->v[r->n++] = row;
+}
+
+static enum err_kind no_memory(struct err *e)
+{
+	return err_set(e, ERR_TEMP, ENOMEM, "no memory to compact");
+}
+
+struct compaction {
+	struct store *s;
+	uint64_t min_age_s;
+	bool everything;		/* all ended segments, dead or not */
+	int64_t kept_from_ms;		/* expunged later than this: can be brought back */
+	uint32_t before;		/* segments before this one go */
+	struct journal_pos looked_to;	/* rows that were copied before here are known */
+	struct rows rows;
+	struct store_compact_result *out;
 };
 
-static bool count_row(void *ctx, uint32_t mailbox, const struct message *m)
+/* -- going through all rows, messages and gone ones -- */
+
+enum err_kind rows_each(struct store *s, enum index_rows which,
+    void (*each)(void *ctx, uint32_t mailbox, const struct message *m, int64_t gone_ms), void *ctx, struct err *e)
+{
+	struct index_cursor at = { .n = 0 };
+	enum err_kind k = ERR_OK;
+
+	while (k == ERR_OK && !at.done) {
+		if ((k = index_lock(s, e)) != ERR_OK)
+			return k;
+		k = index_slice(s, which, &at, each, ctx, e);
+		if (k == ERR_CORRUPT && index_drop(s, NULL) != ERR_OK)
+			k = ERR_TEMP;	/* next time it is made anew */
+		index_unlock(s);
+	}
+	return k;
+}
+
+/* -- which segments -- */
+
+struct place {
+	uint32_t seg, off, octets;
+};
+
+struct census {
+	const struct compaction *c;
+	uint32_t first, n;
+	struct place *v;
+	size_t n_places, cap;
+	bool no_memory;
+};
+
+static void count_row(void *ctx, uint32_t mailbox, const struct message *m, int64_t gone_ms)
 {
 	struct census *c = ctx;
 
 	(void)mailbox;
-	if (m->seg >= c->first && m->seg < c->first + c->n)
-		c->live[m->seg - c->first] += RECORD_OVERHEAD + m->record_octets +
-		    (m->size_octets <= STORE_INLINE_MAX_OCTETS ? m->size_octets : 0);
-	return true;
+	if (m->seg < c->first || m->seg >= c->first + c->n || (gone_ms != 0 && gone_ms < c->c->kept_from_ms))
+		return;
+	if (c->n_places == c->cap) {
+		size_t cap = c->cap > 0 ? c->cap * 2 : 1024;
+		struct place *v = realloc(c->v, cap * sizeof *v);
+
+		c->no_memory = c->no_memory || v == NULL;
+		if (v == NULL)
+			return;
+		c->v = v;
+		c->cap = cap;
+	}
+	c->v[c->n_places++] = (struct place){ m->seg, m->off, (uint32_t)RECORD_OVERHEAD + m->record_octets +
+	    (m->size_octets <= STORE_INLINE_MAX_OCTETS ? m->size_octets : 0) };
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct place *x = a, *y = b;
+
+	return x->seg != y->seg ? (x->seg > y->seg) - (x->seg < y->seg) : (x->off > y->off) - (x->off < y->off);
 }
 
 static bool old_enough(struct store *s, uint32_t seg, uint64_t min_age_s)
@@ -64,77 +145,73 @@ static bool old_enough(struct store *s, uint32_t seg, uint64_t min_age_s)
 	    next.created_ms / 1000 + (int64_t)min_age_s <= clock_real_s();
 }
 
-/* The longest run of oldest segments of which at least half is dead; the tail is never among them. */
-static enum err_kind choose(struct store *s, uint64_t min_age_s, uint32_t *out_before, uint32_t *out_young,
-    struct err *e)
+/* The longest run of oldest segments of which at least half is dead; octets that several rows share count once. */
+static void pick_run(struct compaction *c, const struct census *all)
 {
-	struct census c = { s->ctl->first_seg, s->ctl->tail.pos.seg - s->ctl->first_seg, NULL };
 	uint64_t live = 0;
+	size_t k = 0;
+
+	for (uint32_t i = 0; i < all->n; i++) {
+		for (; k < all->n_places && all->v[k].seg == all->first + i; k++)
+			live += k > 0 && by_place(&all->v[k], &all->v[k - 1]) == 0 ? 0 : all->v[k].octets;
+		if (!c->everything && live > (uint64_t)(i + 1) * c->s->env.segment_octets / 2)
+			continue;
+		if (old_enough(c->s, all->first + i, c->min_age_s))
+			c->before = all->first + i + 1;
+		else
+			c->out->n_young = i + 1;
+	}
+}
+
+static enum err_kind choose(struct compaction *c, struct err *e)
+{
+	struct census all = { c, c->s->ctl->first_seg, 0, NULL, 0, 0, false };
 	enum err_kind k;
 
-	*out_before = c.first;
-	*out_young = 0;
-	if (c.n == 0)
+	all.n = c->s->ctl->tail.pos.seg - all.first;
+	c->before = all.first;
+	if (all.n == 0)
 		return ERR_OK;
-	c.live = calloc(c.n, sizeof *c.live);
-	if (c.live == NULL)
-		return err_set(e, ERR_TEMP, ENOMEM, "no memory to compact");
-	k = index_each(s, count_row, &c, e);
-	for (uint32_t i = 0; k == ERR_OK && i < c.n; i++) {
-		live += c.live[i];
-		if (live > (uint64_t)(i + 1) * s->env.segment_octets / 2)
-			continue;
-		if (old_enough(s, c.first + i, min_age_s))
-			*out_before = c.first + i + 1;
-		else
-			*out_young = i + 1;
+	if ((k = rows_each(c->s, INDEX_MESSAGES, count_row, &all, e)) == ERR_OK &&
+	    (k = rows_each(c->s, INDEX_GONE, count_row, &all, e)) == ERR_OK && all.no_memory)
+		k = no_memory(e);
+	if (k == ERR_OK) {
+		if (all.n_places > 0)
+			qsort(all.v, all.n_places, sizeof *all.v, by_place);
+		pick_run(c, &all);
 	}
-	free(c.live);
+	free(all.v);
 	return k;
 }
 
 /* -- moving -- */
 
-static bool gather_row(void *ctx, uint32_t mailbox, const struct message *m)
+static void gather_row(void *ctx, uint32_t mailbox, const struct message *m, int64_t gone_ms)
 {
-	struct rows *r = ctx;
+	struct compaction *c = ctx;
 
-	if (m->seg >= r->before)
-		return true;
-	if (r->n == r->cap) {
-		size_t cap = r->cap > 0 ? r->cap * 2 : 256;
-		struct row *v = realloc(r->v, cap * sizeof *v);
-
-		r->no_memory = v == NULL;
-		if (v == NULL)
-			return false;
-		r->v = v;
-		r->cap = cap;
-	}
-	r->v[r->n++] = (struct row){ mailbox, *m };
-	return true;
+	if (m->seg < c->before && (gone_ms == 0 || gone_ms >= c->kept_from_ms))
+		add_row(&c->rows, (struct row){ mailbox, m->uid, { m->seg, m->off } });
 }
 
-static int by_place(const void *a, const void *b)
+static int by_pos(const void *a, const void *b)
 {
-	const struct message *x = &((const struct row *)a)->m, *y = &((const struct row *)b)->m;
+	const struct row *x = a, *y = b;
 
-	return x->seg != y->seg ? (x->seg > y->seg) - (x->seg < y->seg) :
-	    (x->off > y->off) - (x->off < y->off);
+	return x->pos.seg != y->pos.seg ? (x->pos.seg > y->pos.seg) - (x->pos.seg < y->pos.seg) :
+	    (x->pos.off > y->pos.off) - (x->pos.off < y->pos.off);
 }
 
-static enum err_kind gather(struct store *s, struct rows *r, struct err *e)
+/* What a row is by now: a message (0), gone since then, or not to be moved any more (-1: gone for good, or elsewhere). */
+static int64_t row_now(const struct compaction *c, const struct row *row, struct message *m)
 {
-	enum err_kind k;
+	int64_t gone_ms = 0;
 
-	r->n = 0;
-	if ((k = index_each(s, gather_row, r, e)) != ERR_OK)
-		return k;
-	if (r->no_memory)
-		return err_set(e, ERR_TEMP, ENOMEM, "no memory to compact");
-	if (r->n > 0)
-		qsort(r->v, r->n, sizeof *r->v, by_place);
-	return ERR_OK;
+	if (index_row(c->s, row->mailbox, row->uid, m, NULL) != ERR_OK &&
+	    (index_gone_row(c->s, row->mailbox, row->uid, m, &gone_ms, NULL) != ERR_OK ||
+	    gone_ms < c->kept_from_ms))
+		return -1;
+	return m->seg == row->pos.seg && m->off == row->pos.off ? gone_ms : -1;
 }
 
 struct batch {
@@ -143,61 +220,100 @@ struct batch {
 	size_t n, octets;
 };
 
-/* The record of a row's octets, to be written again for this row. */
-static enum err_kind add_to_batch(struct store *s, struct batch *b, const struct row *row, struct err *e)
+/* The record of a row's octets, to be written again: for this message, or for expunged ones only. */
+static enum err_kind add_to_batch(struct store *s, struct batch *b, const struct row *row,
+    const struct message *now, bool gone, struct err *e)
 {
 	struct rec_message *m = &b->msg[b->n];
 	struct journal_view v;
 	struct str record, prefix, body;
 	enum err_kind k;
 
-	if ((k = journal_read(s->journal, (struct journal_pos){ row->m.seg, row->m.off }, true, &v, e)) != ERR_OK)
+	if ((k = journal_read(s->journal, row->pos, true, &v, e)) != ERR_OK)
 		return err_note(e, "compaction stops at damage");
-	if (v.h.type != REC_MESSAGE || !rec_get_message(v.payload, m, &record, &prefix, &body))
+	if (!rec_has_octets(v.h.type) || !rec_get_message(v.payload, m, &record, &prefix, &body))
 		return err_set(e, ERR_CORRUPT, 0, "compaction stops at damage");
 	m->mailbox = row->mailbox;
-	m->uid = row->m.uid;
-	m->flags = row->m.flags & MSG_STORED_FLAGS;
-	m->keywords = row->m.keywords;
-	m->modseq = row->m.modseq;
-	m->internaldate_s = row->m.internaldate_s;
+	m->uid = row->uid;
+	m->flags = now->flags & MSG_STORED_FLAGS;
+	m->keywords = now->keywords;
+	m->modseq = now->modseq;
+	m->internaldate_s = now->internaldate_s;
 	m->moved = 1;
-	b->rec[b->n] = (struct journal_rec){ REC_MESSAGE,
+	b->rec[b->n] = (struct journal_rec){ gone ? REC_KEPT : REC_MESSAGE,
 		{ str_n((const char *)m, sizeof *m), record, prefix, body } };
 	b->octets += journal_group_octets(&b->rec[b->n], 1);
 	b->n++;
 	return ERR_OK;
 }
 
-/* Rows that share the octets of one that was just written: they are put at its new place. */
-static enum err_kind place_sharers(struct store *s, const struct row *rows, size_t n, struct journal_pos at,
-    struct err *e)
+/* An expunged message whose octets are at `at` now. */
+static enum err_kind say_gone(struct store *s, const struct row *row, const struct message *m, int64_t gone_ms,
+    struct journal_pos at, struct err *e)
+{
+	static const char pad[8];
+	char name[STORE_NAME_MAX_OCTETS];
+	struct index_deleted d = { .name_octets = 0 };
+	struct rec_gone head = { .mailbox = row->mailbox, .n = 1 };
+	struct gone_entry x = {
+		.uid = m->uid, .flags = m->flags & MSG_STORED_FLAGS, .keywords = m->keywords,
+		.modseq = m->modseq, .internaldate_s = m->internaldate_s, .gone_ms = gone_ms,
+		.size_octets = m->size_octets, .record_octets = m->record_octets, .seg = at.seg, .off = at.off,
+	};
+	struct journal_rec rec;
+	struct buf rest = BUF_INIT(sizeof name + sizeof pad + sizeof x);
+	enum err_kind k = index_deleted_mailbox(s, row->mailbox, &d, name, e);
+
+	if (k != ERR_OK && k != ERR_NOENT)
+		return k;
+	head.name_octets = d.name_octets;
+	head.deleted_ms = d.deleted_ms;
+	head.uidvalidity = d.uidvalidity;
+	buf_put(&rest, str_n(name, d.name_octets));
+	buf_put(&rest, str_n(pad, -d.name_octets & 7u));
+	buf_put(&rest, str_n((const char *)&x, sizeof x));
+	rec = (struct journal_rec){ REC_GONE, { str_n((const char *)&head, sizeof head), buf_str(&rest) } };
+	k = rest.full ? no_memory(e) : store_append(s, &rec, 1, NULL, NULL, e);
+	buf_free(&rest);
+	return k;
+}
+
+static void put_place(struct buf *entries, struct rec_place *place, uint32_t mailbox, const struct message *m,
+    struct journal_pos at)
+{
+	struct place_entry x = {
+		.mailbox = mailbox, .uid = m->uid, .flags = m->flags & MSG_STORED_FLAGS,
+		.keywords = m->keywords, .modseq = m->modseq, .internaldate_s = m->internaldate_s,
+		.size_octets = m->size_octets, .record_octets = m->record_octets, .seg = at.seg, .off = at.off,
+	};
+
+	buf_put(entries, str_n((const char *)&x, sizeof x));
+	place->n++;
+}
+
+/* Rows that share the octets that were just written at `at`, as they are now: put there, too. owner has been. */
+static enum err_kind place_sharers(struct compaction *c, const struct row *rows, size_t n, const struct row *owner,
+    bool owner_gone, struct journal_pos at, struct err *e)
 {
 	struct buf entries = BUF_INIT(GROUP_MAX_OCTETS / 2);
 	struct rec_place place = { 0, 0 };
 	struct journal_rec rec;
-	enum err_kind k;
+	enum err_kind k = ERR_OK;
 
-	for (size_t i = 0; i < n; i++) {
-		struct message now;
-		struct place_entry x;
+	for (size_t i = 0; i < n && k == ERR_OK; i++) {
+		struct message m;
+		int64_t gone_ms = row_now(c, &rows[i], &m);
 
-		if (index_row(s, rows[i].mailbox, rows[i].m.uid, &now, NULL) != ERR_OK ||
-		    now.seg != rows[i].m.seg || now.off != rows[i].m.off)
-			continue;
-		x = (struct place_entry){
-			.mailbox = rows[i].mailbox, .uid = now.uid,
-			.flags = now.flags & MSG_STORED_FLAGS, .keywords = now.keywords,
-			.modseq = now.modseq, .internaldate_s = now.internaldate_s,
-			.size_octets = now.size_octets, .record_octets = now.record_octets,
-			.seg = at.seg, .off = at.off,
-		};
-		buf_put(&entries, str_n((const char *)&x, sizeof x));
-		place.n++;
+		if (gone_ms > 0)
+			k = say_gone(c->s, &rows[i], &m, gone_ms, at, e);
+		else if (gone_ms == 0 && (&rows[i] != owner || owner_gone))
+			put_place(&entries, &place, rows[i].mailbox, &m, at);
 	}
 	rec = (struct journal_rec){ REC_PLACE, { str_n((const char *)&place, sizeof place), buf_str(&entries) } };
-	k = entries.full ? err_set(e, ERR_LIMIT, 0, "too many rows share a message") :
-	    place.n == 0 ? ERR_OK : store_append(s, &rec, 1, NULL, NULL, e);
+	if (k == ERR_OK && entries.full)
+		k = err_set(e, ERR_LIMIT, 0, "too many rows share a message");
+	if (k == ERR_OK && place.n > 0)
+		k = store_append(c->s, &rec, 1, NULL, NULL, e);
 	buf_free(&entries);
 	return k;
 }
@@ -206,82 +322,146 @@ static size_t sharers(const struct rows *r, size_t i)
 {
 	size_t k = i + 1;
 
-	while (k < r->n && by_place(&r->v[i], &r->v[k]) == 0)
+	while (k < r->n && by_pos(&r->v[i], &r->v[k]) == 0)
 		k++;
 	return k - i;
 }
 
-/* One hold of the lock: rows from *at on, as long as the batch has room. A row whose message has changed since is moved
- * as it is now; one that is gone or has moved is left. */
-static enum err_kind move_batch(struct store *s, const struct rows *r, size_t *at, uint64_t *n_moved,
-    struct err *e)
+struct owner {
+	size_t first, n, at;		/* rows[first … first + n) share octets; rows[at] is the one they are written for */
+	bool gone;
+};
+
+/* Among rows that share octets, whose record they become: a message's if there is one. False when none is left. */
+static bool find_owner(const struct compaction *c, struct owner *o, struct message *m)
+{
+	bool found = false;
+
+	for (size_t i = o->first; i < o->first + o->n; i++) {
+		struct message now = { .uid = 0 };
+		int64_t gone_ms = row_now(c, &c->rows.v[i], &now);
+
+		if (gone_ms < 0 || (found && gone_ms > 0))
+			continue;
+		found = true;
+		*m = now;
+		o->at = i;
+		o->gone = gone_ms > 0;
+		if (gone_ms == 0)
+			break;
+	}
+	return found;
+}
+
+/* One hold of the lock: rows from *at on, as long as the batch has room, as they are now. */
+static enum err_kind move_batch(struct compaction *c, size_t *at, struct err *e)
 {
 	struct journal_pos pos[BATCH_ROWS];
-	size_t owner[BATCH_ROWS];
+	struct owner owner[BATCH_ROWS];
 	struct batch *b = calloc(1, sizeof *b);
 	enum err_kind k = ERR_OK;
 
 	if (b == NULL)
-		return err_set(e, ERR_TEMP, ENOMEM, "no memory to compact");
-	while (k == ERR_OK && *at < r->n && b->n < BATCH_ROWS && b->octets < BATCH_OCTETS) {
-		size_t group = sharers(r, *at), i = *at;
-		struct row row = r->v[i];
+		return no_memory(e);
+	while (k == ERR_OK && *at < c->rows.n && b->n < BATCH_ROWS && b->octets < BATCH_OCTETS) {
+		struct owner *o = &owner[b->n];
+		struct message now = { .uid = 0 };
 
-		while (i < *at + group && (index_row(s, r->v[i].mailbox, r->v[i].m.uid, &row.m, NULL) !=
-		    ERR_OK || row.m.seg != r->v[i].m.seg || row.m.off != r->v[i].m.off))
-			i++;
-		if (i < *at + group) {
-			row.mailbox = r->v[i].mailbox;
-			owner[b->n] = i;
-			k = add_to_batch(s, b, &row, e);
-		}
-		*at += group;
+		*o = (struct owner){ *at, sharers(&c->rows, *at), 0, false };
+		*at += o->n;
+		if (find_owner(c, o, &now))
+			k = add_to_batch(c->s, b, &c->rows.v[o->at], &now, o->gone, e);
 	}
 	if (k == ERR_OK && b->n > 0)
-		k = store_append(s, b->rec, b->n, pos, NULL, e);
+		k = store_append(c->s, b->rec, b->n, pos, NULL, e);
 	for (size_t i = 0; k == ERR_OK && i < b->n; i++) {
-		k = place_sharers(s, &r->v[owner[i] + 1], sharers(r, owner[i]) - 1, pos[i], e);
-		++*n_moved;
+		k = place_sharers(c, &c->rows.v[owner[i].first], owner[i].n, &c->rows.v[owner[i].at],
+		    owner[i].gone, pos[i], e);
+		c->out->n_moved++;
 	}
 	free(b);
 	return k;
 }
 
-static enum err_kind lock_and_enter(struct store *s, struct err *e)
+/* Each batch is made durable outside the lock, so that no sync under the lock has much to write. */
+static enum err_kind move_rows(struct compaction *c, struct err *e)
 {
-	enum err_kind k;
+	enum err_kind k = ERR_OK;
 
-	if ((k = store_lock(s, e)) != ERR_OK)
-		return k;
-	if ((k = index_enter(s, e)) != ERR_OK)
-		store_unlock(s);
+	if (c->rows.n > 0)
+		qsort(c->rows.v, c->rows.n, sizeof *c->rows.v, by_pos);
+	for (size_t at = 0; k == ERR_OK && at < c->rows.n;) {
+		uint64_t seq;
+
+		if ((k = index_lock(c->s, e)) != ERR_OK)
+			return k;
+		k = move_batch(c, &at, e);
+		seq = c->s->ctl->tail.next_seq - 1;
+		index_unlock(c->s);
+		if (k == ERR_OK)
+			k = store_make_durable(c->s, seq, e);
+	}
+	c->rows.n = 0;
 	return k;
 }
 
-static void leave_and_unlock(struct store *s)
+/* -- rows that came to refer to the old segments while they were emptied: only copies do -- */
+
+static enum err_kind late_copies(struct compaction *c, struct journal_pos upto, struct err *e)
 {
-	index_leave(s);
-	store_unlock(s);
+	enum err_kind k = ERR_OK;
+
+	while (k == ERR_OK && pos_before(c->looked_to, upto)) {
+		struct journal_view v;
+		struct rec_copy copy;
+		struct str entries;
+
+		if ((k = journal_read(c->s->journal, c->looked_to, false, &v, e)) != ERR_OK)
+			break;
+		c->looked_to = v.next;
+		if (v.h.type != REC_COPY || !rec_get_copy(v.payload, &copy, &entries))
+			continue;
+		for (uint32_t i = 0; i < copy.n; i++) {
+			struct copy_entry x = copy_entry_at(entries, i);
+
+			if (x.seg < c->before)
+				add_row(&c->rows, (struct row){ copy.mailbox, copy.first_uid + i, { x.seg, x.off } });
+		}
+	}
+	return k == ERR_OK && c->rows.no_memory ? no_memory(e) : k;
+}
+
+static bool nearly_there(const struct compaction *c)
+{
+	struct journal_pos tail = c->s->ctl->tail.pos;
+
+	return c->looked_to.seg == tail.seg && tail.off - c->looked_to.off <= LATE_MAX_OCTETS;
 }
 
 /* Moves until no row is left in the old segments; ends with the lock held and the index entered. */
-static enum err_kind move_all(struct store *s, struct rows *r, uint64_t *n_moved, struct err *e)
+static enum err_kind move_all(struct compaction *c, struct err *e)
 {
+	struct journal_pos upto;
 	enum err_kind k;
 
+	if ((k = index_lock(c->s, e)) != ERR_OK)
+		return k;
+	c->looked_to = c->s->ctl->tail.pos;
+	index_unlock(c->s);
+	if ((k = rows_each(c->s, INDEX_MESSAGES, gather_row, c, e)) != ERR_OK ||
+	    (k = rows_each(c->s, INDEX_GONE, gather_row, c, e)) != ERR_OK)
+		return k;
+	if (c->rows.no_memory)
+		return no_memory(e);
 	for (int round = 0; round < ROUNDS_MAX; round++) {
-		if ((k = lock_and_enter(s, e)) != ERR_OK)
+		if ((k = move_rows(c, e)) != ERR_OK || (k = index_lock(c->s, e)) != ERR_OK)
 			return k;
-		k = gather(s, r, e);
-		if (k == ERR_OK && r->n == 0)
+		if (nearly_there(c) && (k = late_copies(c, c->s->ctl->tail.pos, e)) == ERR_OK && c->rows.n == 0)
 			return ERR_OK;
-		leave_and_unlock(s);
-		for (size_t at = 0; k == ERR_OK && at < r->n;) {
-			if ((k = lock_and_enter(s, e)) != ERR_OK)
-				return k;
-			k = move_batch(s, r, &at, n_moved, e);
-			leave_and_unlock(s);
-		}
+		upto = c->s->ctl->tail.pos;
+		index_unlock(c->s);
+		if (k == ERR_OK)
+			k = late_copies(c, upto, e);
 		if (k != ERR_OK)
 			return k;
 	}
@@ -310,176 +490,163 @@ static bool say_again(void *ctx, enum rec_type type, struct str head, struct str
 static enum err_kind say_sets_again(struct store *s, struct err *e)
 {
 	struct resay r = { s, ERR_OK, e };
-	enum err_kind k = lock_and_enter(s, e);
+	enum err_kind k = index_lock(s, e);
 
 	if (k != ERR_OK)
 		return k;
 	k = index_each_set(s, say_again, &r, e);
-	leave_and_unlock(s);
+	index_unlock(s);
 	return k != ERR_OK ? k : r.k;
-}
-
-/* -- large bodies -- */
-
-struct ids {
-	uint64_t *v;
-	size_t n, cap;
-	bool no_memory;
-};
-
-static void add_id(struct ids *ids, uint64_t id)
-{
-	if (ids->n == ids->cap) {
-		size_t cap = ids->cap > 0 ? ids->cap * 2 : 64;
-		uint64_t *v = realloc(ids->v, cap * sizeof *v);
-
-		ids->no_memory = ids->no_memory || v == NULL;
-		if (v == NULL)
-			return;
-		ids->v = v;
-		ids->cap = cap;
-	}
-	ids->v[ids->n++] = id;
-}
-
-static enum err_kind add_named(void *ctx, const struct journal_view *v, struct err *e)
-{
-	struct rec_message m;
-	struct str record, prefix, body;
-
-	(void)e;
-	if (v->h.type == REC_MESSAGE && rec_get_message(v->payload, &m, &record, &prefix, &body) &&
-	    m.large_id != 0)
-		add_id(ctx, m.large_id);
-	return ERR_OK;
-}
-
-struct alive {
-	struct store *s;
-	struct ids ids;
-	enum err_kind k;
-	struct err *e;
-};
-
-static bool add_alive(void *ctx, uint32_t mailbox, const struct message *m)
-{
-	struct alive *a = ctx;
-	struct journal_view v;
-
-	(void)mailbox;
-	if (m->size_octets <= STORE_INLINE_MAX_OCTETS)
-		return true;
-	a->k = journal_read(a->s->journal, (struct journal_pos){ m->seg, m->off }, false, &v, a->e);
-	if (a->k == ERR_OK)
-		a->k = add_named(&a->ids, &v, a->e);
-	return a->k == ERR_OK && !a->ids.no_memory;
-}
-
-static int by_id(const void *a, const void *b)
-{
-	const uint64_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
-/* The ids that the old segments name. They do not change any more: no lock is needed. */
-static enum err_kind gather_named(struct store *s, uint32_t first, uint32_t before, struct ids *old,
-    struct err *e)
-{
-	struct journal_scan scan;
-	enum err_kind k = ERR_OK;
-
-	for (uint32_t seg = first; k == ERR_OK && seg < before; seg++)
-		k = journal_scan(s->journal, seg, add_named, old, &scan, e);
-	if (k == ERR_OK && old->no_memory)
-		k = err_set(e, ERR_TEMP, ENOMEM, "no memory to compact");
-	return k;
-}
-
-/* Removes those of `old` that no row's message names. Under the lock. */
-static enum err_kind drop_large(struct store *s, const struct ids *old, uint64_t *out_n, struct err *e)
-{
-	struct alive live = { .s = s, .e = e };
-	char name[40];
-	enum err_kind k;
-
-	if (old->n == 0)
-		return ERR_OK;
-	if ((k = index_each(s, add_alive, &live, e)) == ERR_OK)
-		k = live.k;
-	if (k == ERR_OK && live.ids.no_memory)
-		k = err_set(e, ERR_TEMP, ENOMEM, "no memory to compact");
-	if (k == ERR_OK && live.ids.n > 0)
-		qsort(live.ids.v, live.ids.n, sizeof *live.ids.v, by_id);
-	for (size_t i = 0; k == ERR_OK && i < old->n; i++) {
-		if (live.ids.n > 0 &&
-		    bsearch(&old->v[i], live.ids.v, live.ids.n, sizeof *live.ids.v, by_id) != NULL)
-			continue;
-		large_name(name, old->v[i]);
-		*out_n += unlinkat(s->dirfd, name, 0) == 0;
-	}
-	free(live.ids.v);
-	return k;
 }
 
 /* -- all of it -- */
 
-static enum err_kind compact(struct store *s, uint64_t min_age_s, struct store_compact_result *out,
-    struct err *e)
+/* The rows of expunged messages whose octets went with the segments. */
+static enum err_kind forget(struct store *s, uint32_t before, struct err *e)
 {
-	struct rows r = { .before = 0 };
-	struct ids old = { NULL, 0, 0, false };
-	uint32_t before, first;
+	struct index_cursor at = { .n = 0 };
+	uint32_t mailbox = 0;
+	enum err_kind k = ERR_OK;
+
+	while (k == ERR_OK && !at.done) {
+		if ((k = index_lock(s, e)) != ERR_OK)
+			return k;
+		k = index_forget_gone(s, before, &at, e);
+		index_unlock(s);
+	}
+	do {
+		if (k != ERR_OK || (k = index_lock(s, e)) != ERR_OK)
+			return k;
+		k = index_forget_deleted(s, &mailbox, e);
+		index_unlock(s);
+	} while (mailbox != 0);
+	return k;
+}
+
+/* The files go without the lock. A recovery in between may have found some of them still there. */
+static enum err_kind remove_segments(struct compaction *c, struct err *e)
+{
+	enum err_kind k = journal_remove_before(c->s->journal, c->before, e), locked;
+
+	if ((locked = store_lock(c->s, k == ERR_OK ? e : NULL)) == ERR_OK) {
+		if (k == ERR_OK && c->s->ctl->first_seg < c->before)
+			c->s->ctl->first_seg = c->before;
+		store_unlock(c->s);
+	}
+	return k != ERR_OK ? k : locked;
+}
+
+/* When no row refers to the segments any more they do not count from that moment on, whoever dies. What was left of them
+ * is found by the next compaction. */
+static enum err_kind empty_segments(struct compaction *c, uint32_t first, struct ids *old, struct err *e)
+{
 	enum err_kind k;
 
-	if ((k = lock_and_enter(s, e)) != ERR_OK)
+	if ((k = large_named(c->s, first, c->before, old, e)) != ERR_OK ||
+	    (k = say_sets_again(c->s, e)) != ERR_OK || (k = move_all(c, e)) != ERR_OK)
 		return k;
-	first = s->ctl->first_seg;
-	k = choose(s, min_age_s, &before, &out->n_young, e);
-	leave_and_unlock(s);
-	if (k != ERR_OK || before == first)
+	if ((k = store_make_durable_locked(c->s, e)) == ERR_OK)
+		c->s->ctl->first_seg = c->before;
+	index_unlock(c->s);
+	if (k != ERR_OK || (k = large_drop(c->s, old, c->kept_from_ms, &c->out->n_large, e)) != ERR_OK ||
+	    (k = remove_segments(c, e)) != ERR_OK)
 		return k;
-	r.before = before;
-	if ((k = gather_named(s, first, before, &old, e)) == ERR_OK &&
-	    (k = say_sets_again(s, e)) == ERR_OK && (k = move_all(s, &r, &out->n_moved, e)) == ERR_OK) {
-		if ((k = store_make_durable_locked(s, e)) == ERR_OK &&
-		    (k = drop_large(s, &old, &out->n_large, e)) == ERR_OK) {
-			s->ctl->first_seg = before;
-			out->n_segments = before - first;
-			k = journal_remove_before(s->journal, before, e);
-		}
-		leave_and_unlock(s);
-	}
-	free(r.v);
+	c->out->n_segments = c->before - first;
+	return forget(c->s, c->before, e);
+}
+
+static enum err_kind compact(struct compaction *c, struct err *e)
+{
+	struct ids old = { NULL, 0, 0, false };
+	uint32_t first, last;
+	enum err_kind k;
+
+	if ((k = journal_range(c->s->journal, &first, &last, e)) != ERR_OK || (k = choose(c, e)) != ERR_OK ||
+	    c->before <= first)
+		return k;
+	k = empty_segments(c, first, &old, e);
+	free(c->rows.v);
 	free(old.v);
 	return k;
 }
 
-enum err_kind store_compact(struct store *s, uint64_t min_age_s, struct store_compact_result *out,
-    struct err *e)
+/* Only one at a time: whoever comes second has nothing to do. *out_fd is -1 then. */
+static enum err_kind compact_lock(struct store *s, int *out_fd, struct err *e)
 {
-	int fd = openat(s->dirfd, "compact", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	enum err_kind k = ERR_OK;
+	*out_fd = openat(s->dirfd, "compact", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (*out_fd < 0)
+		return err_sys(e, errno, "open compact");
+	if (flock(*out_fd, LOCK_EX | LOCK_NB) < 0) {
+		close(*out_fd);
+		*out_fd = -1;
+	}
+	return ERR_OK;
+}
+
+enum err_kind store_compact(struct store *s, uint64_t min_age_s, struct store_compact_result *out, struct err *e)
+{
+	struct compaction c = { .s = s, .min_age_s = min_age_s, .out = out };
+	int fd;
+	enum err_kind k = compact_lock(s, &fd, e);
 
 	*out = (struct store_compact_result){ .n_segments = 0 };
-	if (fd < 0)
-		return err_sys(e, errno, "open compact");
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-		k = compact(s, min_age_s, out, e);
-	close(fd);
+	if (k == ERR_OK && fd >= 0 && (k = gone_kept_from(s, &c.kept_from_ms, e)) == ERR_OK &&
+	    (k = compact(&c, e)) == ERR_OK)
+		k = large_reap(s, c.kept_from_ms, &out->n_large, e);
+	if (fd >= 0)
+		close(fd);
 	return k == ERR_OK ? k : err_note(e, "compact");
+}
+
+enum err_kind store_purge(struct store *s, struct store_compact_result *out, struct err *e)
+{
+	struct compaction c = { .s = s, .everything = true, .out = out };
+	int fd;
+	enum err_kind k = compact_lock(s, &fd, e);
+
+	*out = (struct store_compact_result){ .n_segments = 0 };
+	c.kept_from_ms = INT64_MAX;
+	if (k == ERR_OK && fd < 0)
+		k = err_set(e, ERR_BUSY, 0, "it is being compacted");
+	if (k == ERR_OK && (k = store_lock(s, e)) == ERR_OK) {
+		k = store_roll(s, e);
+		store_unlock(s);
+	}
+	if (k == ERR_OK && (k = compact(&c, e)) == ERR_OK)
+		k = large_reap(s, c.kept_from_ms, &out->n_large, e);
+	if (fd >= 0)
+		close(fd);
+	return k == ERR_OK ? k : err_note(e, "purge");
+}
+
+static bool segments_due(const struct store *s, int64_t now_s)
+{
+	return s->ctl->compact_due && s->ctl->first_seg != s->ctl->tail.pos.seg && s->ctl->compact_after_s <= now_s;
+}
+
+/* A big body whose time to be brought back is over is not worth waiting for its segment. */
+static bool large_due(const struct store *s, int64_t now_s)
+{
+	return s->ctl->large_due && s->ctl->large_after_s <= now_s;
 }
 
 void store_tend(struct store *s)
 {
 	struct store_compact_result r;
+	int64_t now_s = clock_real_s(), kept_from_ms;
+	int fd;
 
-	if (!s->ctl->compact_due || s->ctl->first_seg == s->ctl->tail.pos.seg ||
-	    s->ctl->compact_after_s > clock_real_s())
-		return;
-	s->ctl->compact_due = 0;
-	if (store_compact(s, TEND_MIN_AGE_S, &r, NULL) != ERR_OK || r.n_young > 0) {
-		s->ctl->compact_after_s = clock_real_s() + TEND_AGAIN_S;
-		s->ctl->compact_due = 1;
+	if (segments_due(s, now_s)) {
+		s->ctl->compact_due = 0;
+		if (store_compact(s, TEND_MIN_AGE_S, &r, NULL) != ERR_OK || r.n_young > 0) {
+			s->ctl->compact_after_s = clock_real_s() + TEND_AGAIN_S;
+			s->ctl->compact_due = 1;
+		}
+	} else if (large_due(s, now_s) && compact_lock(s, &fd, NULL) == ERR_OK && fd >= 0) {
+		uint64_t n = 0;
+
+		if (gone_kept_from(s, &kept_from_ms, NULL) != ERR_OK || large_reap(s, kept_from_ms, &n, NULL) != ERR_OK)
+			s->ctl->large_after_s = now_s + TEND_AGAIN_S;
+		close(fd);
 	}
 }

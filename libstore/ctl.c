@@ -208,6 +208,15 @@ static void clear_counters(struct ctl_slot *slot)
 	slot->octets = 0;
 }
 
+/* When a large message goes its body can go too, once it can't be brought back any more. */
+static void note_large(struct store *s, uint64_t octets_gone)
+{
+	if (octets_gone <= STORE_INLINE_MAX_OCTETS || s->ctl->large_due)
+		return;
+	s->ctl->large_due = 1;
+	s->ctl->large_after_s = clock_real_s() + (int64_t)s->env.retain_s;
+}
+
 static enum err_kind apply_mailbox(struct store *s, const struct journal_view *v, struct err *e)
 {
 	struct rec_mailbox m;
@@ -225,8 +234,10 @@ static enum err_kind apply_mailbox(struct store *s, const struct journal_view *v
 			return k;
 		*slot = (struct ctl_slot){ .id = m.id, .uidnext = 1, .recent_uid = 1 };
 	}
-	if (!(m.state & MAILBOX_EXISTS) || (m.state & MAILBOX_NOSELECT))
+	if (!(m.state & MAILBOX_EXISTS) || (m.state & MAILBOX_NOSELECT)) {
+		note_large(s, slot->octets);
 		clear_counters(slot);
+	}
 	slot->state = m.state;
 	slot->uidvalidity = m.uidvalidity;
 	slot->modseq = v->h.seq;
@@ -321,6 +332,8 @@ enum err_kind ctl_apply(struct store *s, const struct journal_view *v, struct er
 		[REC_EXPUNGE] = apply_expunge, [REC_KEYWORD] = apply_keyword,
 	};
 	struct ctl_slot *slot;
+	uint64_t octets;
+	enum err_kind k;
 
 	if (v->h.type == REC_SNAPSHOT)
 		return apply_snapshot(s, v, e);
@@ -333,7 +346,11 @@ enum err_kind ctl_apply(struct store *s, const struct journal_view *v, struct er
 		return ERR_OK;		/* of a mailbox that was deleted meanwhile */
 	if (v->h.type != REC_KEYWORD && v->h.type != REC_MESSAGE)
 		slot->modseq = v->h.seq;
-	return apply[v->h.type](slot, v, e);
+	octets = slot->octets;
+	k = apply[v->h.type](slot, v, e);
+	if (k == ERR_OK && v->h.type == REC_EXPUNGE)
+		note_large(s, octets - slot->octets);
+	return k;
 }
 
 bool ctl_snapshot(const struct store *s, struct buf *out)
@@ -523,6 +540,8 @@ enum err_kind ctl_recover(struct store *s, struct err *e)
 	c->first_seg = first;
 	c->compact_due = 1;
 	c->compact_after_s = 0;
+	c->large_due = 1;
+	c->large_after_s = 0;
 	c->appended_seq = c->durable_seq = tail.next_seq - 1;
 	if (!same_boot)
 		c->inside_engine = 1;	/* its regions are of another life */

@@ -65,11 +65,6 @@ static enum err_kind roll_segment_slowly(struct roll *r, struct err *e)
 	return k;
 }
 
-static bool pos_before(struct journal_pos a, struct journal_pos b)
-{
-	return a.seg != b.seg ? a.seg < b.seg : a.off < b.off;
-}
-
 static enum err_kind roll_some(struct roll *r, struct err *e)
 {
 	struct journal_pos tail = r->s->ctl->tail.pos;
@@ -111,22 +106,25 @@ static enum err_kind read_pos(struct store *s, struct index_pos *at, struct err 
 	return ERR_OK;
 }
 
-static enum err_kind roll_forward(struct store *s, struct err *e)
+/* At most n_steps transactions; *out_more: the tail was not reached. */
+static enum err_kind roll_forward(struct store *s, size_t n_steps, bool *out_more, struct err *e)
 {
 	struct roll r = { .s = s };
 	enum err_kind k = read_pos(s, &r.at, e);
 
+	*out_more = false;
 	if (k != ERR_OK || !pos_before(r.at.next, s->ctl->tail.pos))
 		return k;
 	r.cache = calloc(CACHE_CHUNKS, sizeof *r.cache);
 	if (r.cache == NULL)
 		return err_set(e, ERR_TEMP, ENOMEM, "no memory to roll the index forward");
-	while (k == ERR_OK && pos_before(r.at.next, s->ctl->tail.pos)) {
+	while (k == ERR_OK && n_steps-- > 0 && pos_before(r.at.next, s->ctl->tail.pos)) {
 		if ((k = engine_begin(s->engine, e)) == ERR_OK && (k = roll_some(&r, e)) == ERR_OK)
 			k = commit_step(&r, e);
 		if (k != ERR_OK)
 			engine_abort(s->engine);
 	}
+	*out_more = pos_before(r.at.next, s->ctl->tail.pos);
 	free(r.cache);
 	return k;
 }
@@ -175,23 +173,57 @@ static enum err_kind engine_ready(struct store *s, struct err *e)
 	return k == ERR_CORRUPT ? start_over(s, e) : k;
 }
 
-enum err_kind index_enter(struct store *s, struct err *e)
+static enum err_kind enter(struct store *s, size_t n_steps, bool *out_more, struct err *e)
 {
 	enum err_kind k;
 
 	if ((k = store_make_durable_locked(s, e)) != ERR_OK || (k = engine_ready(s, e)) != ERR_OK)
 		return k;
-	k = roll_forward(s, e);
+	k = roll_forward(s, n_steps, out_more, e);
 	if (k == ERR_CORRUPT && (k = start_over(s, e)) == ERR_OK)
-		k = roll_forward(s, e);
+		k = roll_forward(s, n_steps, out_more, e);
 	if (k != ERR_OK)
 		index_leave(s);
 	return k;
 }
 
+enum err_kind index_enter(struct store *s, struct err *e)
+{
+	bool more;
+
+	return enter(s, SIZE_MAX, &more, e);
+}
+
+enum err_kind index_enter_step(struct store *s, bool *out_more, struct err *e)
+{
+	return enter(s, 1, out_more, e);
+}
+
 void index_leave(struct store *s)
 {
 	s->ctl->inside_engine = 0;
+}
+
+enum err_kind index_lock(struct store *s, struct err *e)
+{
+	bool more = true;
+	enum err_kind k = ERR_OK;
+
+	while (k == ERR_OK && more) {
+		if ((k = store_lock(s, e)) != ERR_OK)
+			return k;
+		if ((k = index_enter_step(s, &more, e)) != ERR_OK)
+			store_unlock(s);
+		else if (more)
+			index_unlock(s);
+	}
+	return k;
+}
+
+void index_unlock(struct store *s)
+{
+	index_leave(s);
+	store_unlock(s);
 }
 
 enum err_kind index_drop(struct store *s, struct err *e)

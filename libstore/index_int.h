@@ -5,8 +5,11 @@
  *   "C" mailbox chunk            up to 64 struct index_msg with UIDs chunk*64 … chunk*64+63, ascending
  *   "K" mailbox bit              a keyword's name
  *   "V" mailbox name 0 chunk     bits of a view: UIDs chunk*2048 …
+ *   "G" mailbox chunk            expunged messages whose octets are still there: up to 64 struct index_gone, by UID as in "C"
+ *   "D" mailbox                  of a deleted mailbox that has such messages: struct index_deleted, its name
  * Every value ends with a checksum of key and value: what went wrong in memory that processes share is an error then, and
- * not somebody else's mail.
+ * not somebody else's mail. "G" rows go when compaction removes their segments, and with the last one of a deleted mailbox
+ * its "D" and "K" rows: there the index may have forgotten what the journal still tells.
  * Rolling forward is idempotent: a row depends only on the records up to "J", committed in the same transaction
  * (invariant I4). */
 #ifndef INDEX_INT_H
@@ -19,8 +22,12 @@ enum {
 	CHUNK_UIDS = 64,
 	VIEW_UIDS = 2048,
 	CACHE_CHUNKS = 1024,		/* changed chunks held back before they are written */
-	RECORDS_PER_TXN = 8192,
+	RECORDS_PER_TXN = 4096,		/* a few milliseconds */
 	SEAL_OCTETS = 4,		/* the checksum behind each value */
+	SPAN_MAX_UIDS = 1 << 24,	/* of a range in a mailbox whose UIDNEXT is not known any more */
+	LOAD_CHUNKS = 256,		/* of a mailbox, read under one hold of the lock */
+	SLICE_CHUNKS = 64,		/* of all rows */
+	DELETED_AT_ONCE = 64,
 	KEY_MAX = 1 + 4 + VIEW_NAME_MAX_OCTETS + 1 + 4,
 };
 
@@ -42,18 +49,36 @@ struct index_msg {
 _Static_assert(sizeof(struct index_msg) == 48, "index row");
 _Static_assert(CHUNK_UIDS * sizeof(struct index_msg) + SEAL_OCTETS <= ENGINE_VALUE_MAX_OCTETS, "chunk fits a page");
 
-struct chunk {
-	uint32_t mailbox, number;
-	bool used, changed;
-	uint32_t n;
-	struct index_msg m[CHUNK_UIDS];
+struct index_gone {
+	struct index_msg m;
+	int64_t gone_ms;
 };
 
-/* One roll forward: the changed chunks, open-addressed by (mailbox, number). */
+struct index_deleted {
+	int64_t deleted_ms;
+	uint32_t uidvalidity;
+	uint32_t name_octets;		/* the name follows */
+};
+
+_Static_assert(CHUNK_UIDS * sizeof(struct index_gone) + SEAL_OCTETS <= ENGINE_VALUE_MAX_OCTETS, "chunk of gone ones fits a page");
+
+/* A chunk of "C" or "G" rows while it is worked on. */
+struct chunk {
+	char tag;
+	bool changed;
+	uint32_t mailbox, number;
+	uint32_t n;
+	struct index_msg m[CHUNK_UIDS];
+	int64_t gone_ms[CHUNK_UIDS];	/* of "G" rows */
+};
+
+/* One roll forward: the changed chunks, open-addressed by (tag, mailbox, number). */
 struct roll {
 	struct store *s;
 	struct table *table;		/* check: rows go there and not into the engine; NULL else */
-	struct chunk *cache;
+	struct chunk *cache;		/* CACHE_CHUNKS, touched only where used */
+	bool used[CACHE_CHUNKS];
+	uint16_t cached[CACHE_CHUNKS / 2];	/* which are used */
 	size_t n_cached;
 	struct index_pos at;
 	uint64_t n_damaged;
@@ -77,8 +102,13 @@ enum err_kind row_get(struct roll *r, struct str key, struct str *out, struct er
 enum err_kind row_put(struct roll *r, struct str key, struct str value, struct err *e) CHECKED;
 enum err_kind row_delete(struct roll *r, struct str key, struct err *e) CHECKED;
 enum err_kind row_delete_prefix(struct roll *r, struct str prefix, struct err *e) CHECKED;
+/* Calls each for the keys with a prefix (of the table in no order), until it returns false. */
+enum err_kind row_keys(struct roll *r, struct str prefix, bool (*each)(void *ctx, struct str key, struct str value),
+    void *ctx, struct err *e) CHECKED;
 /* Checks a value as the engine has it and takes its seal off. Errors: ERR_CORRUPT. */
 enum err_kind row_unseal(struct str key, struct str *value, struct err *e) CHECKED;
+/* The same of a value that is put by hand: sealed has room for ENGINE_VALUE_MAX_OCTETS. Errors: ERR_LIMIT. */
+enum err_kind row_seal(struct str key, struct str value, char *sealed, struct str *out, struct err *e) CHECKED;
 /* What one record does to the rows; moves r->at behind it. A payload that makes no sense is damage, counted and
  * skipped. */
 enum err_kind roll_record(struct roll *r, const struct journal_view *v, struct err *e) CHECKED;

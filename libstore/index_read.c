@@ -31,11 +31,11 @@ static bool unseal_each(void *ctx, struct str key, struct str value)
 	return r->each(r->ctx, key, value);
 }
 
-static enum err_kind row_scan(struct store *s, struct str prefix,
+static enum err_kind row_scan(struct store *s, struct str from, struct str prefix,
     bool (*each)(void *ctx, struct str key, struct str value), void *ctx, struct err *e)
 {
 	struct row_scan r = { each, ctx, e, ERR_OK };
-	enum err_kind k = engine_scan(s->engine, prefix, prefix, unseal_each, &r, e);
+	enum err_kind k = engine_scan(s->engine, from, prefix, unseal_each, &r, e);
 
 	return k != ERR_OK ? k : r.k;
 }
@@ -51,19 +51,15 @@ static struct message message_of(const struct index_msg *x)
 	};
 }
 
-struct load {
-	struct message *m;
-	size_t n, cap;
-	bool no_memory, bad;
-};
-
 static bool load_chunk(void *ctx, struct str key, struct str value)
 {
-	struct load *l = ctx;
+	struct index_load *l = ctx;
 	size_t n = value.n / sizeof(struct index_msg);
 
-	(void)key;
-	l->bad = l->bad || value.n % sizeof(struct index_msg) != 0;
+	l->bad = l->bad || value.n % sizeof(struct index_msg) != 0 || key.n != 9;
+	if (l->slice_left == 0 || l->bad)
+		return false;
+	l->slice_left--;
 	if (l->n + n > l->cap) {
 		size_t cap = l->cap > 0 ? l->cap * 2 : 1024;
 		struct message *m = realloc(l->m, cap * sizeof *m);
@@ -81,6 +77,7 @@ static bool load_chunk(void *ctx, struct str key, struct str value)
 		l->bad = l->bad || (l->n > 0 && x.uid <= l->m[l->n - 1].uid);
 		l->m[l->n++] = message_of(&x);
 	}
+	l->next_chunk = get_be32(key.p + 5) + 1;
 	return true;
 }
 
@@ -97,24 +94,43 @@ static bool load_keyword(void *ctx, struct str key, struct str value)
 	return true;
 }
 
+enum err_kind index_load_some(struct store *s, uint32_t mailbox, struct index_load *l, bool *out_done,
+    struct err *e)
+{
+	char key[KEY_MAX], prefix[KEY_MAX];
+	enum err_kind k;
+
+	l->slice_left = LOAD_CHUNKS;
+	k = row_scan(s, key2(key, 'C', mailbox, l->next_chunk), key_prefix(prefix, 'C', mailbox),
+	    load_chunk, l, e);
+	if (k == ERR_OK && l->no_memory)
+		k = err_set(e, ERR_TEMP, ENOMEM, "no memory for mailbox");
+	if (k == ERR_OK && l->bad)
+		k = err_set(e, ERR_CORRUPT, 0, "index: rows out of order");
+	*out_done = l->slice_left > 0;
+	return k;
+}
+
+enum err_kind index_keywords(struct store *s, uint32_t mailbox, struct index_keywords *kw, struct err *e)
+{
+	char key[KEY_MAX];
+	struct str prefix = key_prefix(key, 'K', mailbox);
+
+	memset(kw, 0, sizeof *kw);
+	return row_scan(s, prefix, prefix, load_keyword, kw, e);
+}
+
 enum err_kind index_load(struct store *s, uint32_t mailbox, struct message **out_msgs, size_t *out_n,
     size_t *out_cap, struct index_keywords *kw, struct err *e)
 {
-	struct load l = { NULL, 0, 0, false, false };
-	char key[KEY_MAX];
-	struct str prefix = key_prefix(key, 'C', mailbox);
-	enum err_kind k;
+	struct index_load l = { .m = NULL };
+	bool done = false;
+	enum err_kind k = ERR_OK;
 
-	memset(kw, 0, sizeof *kw);
-	k = row_scan(s, prefix, load_chunk, &l, e);
-	if (k == ERR_OK && l.no_memory)
-		k = err_set(e, ERR_TEMP, ENOMEM, "no memory for mailbox");
-	if (k == ERR_OK && l.bad)
-		k = err_set(e, ERR_CORRUPT, 0, "index: rows out of order");
-	if (k == ERR_OK) {
-		prefix = key_prefix(key, 'K', mailbox);
-		k = row_scan(s, prefix, load_keyword, kw, e);
-	}
+	while (k == ERR_OK && !done)
+		k = index_load_some(s, mailbox, &l, &done, e);
+	if (k == ERR_OK)
+		k = index_keywords(s, mailbox, kw, e);
 	if (k != ERR_OK) {
 		free(l.m);
 		return k;
@@ -125,33 +141,49 @@ enum err_kind index_load(struct store *s, uint32_t mailbox, struct message **out
 	return ERR_OK;
 }
 
-struct each_row {
-	bool (*each)(void *, uint32_t, const struct message *);
+/* -- all rows, in slices -- */
+
+struct slice {
+	struct index_cursor *at;
+	size_t left;
+	void (*each)(void *, uint32_t, const struct message *, int64_t);
 	void *ctx;
 };
 
 static bool rows_of_chunk(void *ctx, struct str key, struct str value)
 {
-	struct each_row *r = ctx;
+	struct slice *l = ctx;
+	bool gone = key.n > 0 && key.p[0] == 'G';
+	size_t row = gone ? sizeof(struct index_gone) : sizeof(struct index_msg);
 
-	for (size_t at = 0; key.n == 9 && at + sizeof(struct index_msg) <= value.n;
-	    at += sizeof(struct index_msg)) {
-		struct index_msg x;
+	if (l->left == 0)
+		return false;
+	l->left--;
+	for (size_t at = 0; key.n == 9 && at + row <= value.n; at += row) {
+		struct index_gone x = { .gone_ms = 0 };
 		struct message m;
 
-		memcpy(&x, value.p + at, sizeof x);
-		m = message_of(&x);
-		if (!r->each(r->ctx, get_be32(key.p + 1), &m))
-			return false;
+		memcpy(&x, value.p + at, row);
+		m = message_of(&x.m);
+		l->each(l->ctx, get_be32(key.p + 1), &m, x.gone_ms);
 	}
+	memcpy(l->at->key, key.p, key.n < sizeof l->at->key ? key.n : 0);
+	l->at->n = key.n;
+	l->at->key[l->at->n++] = '\0';		/* the least key behind it */
 	return true;
 }
 
-enum err_kind index_each(struct store *s, bool (*each)(void *ctx, uint32_t mailbox, const struct message *m),
-    void *ctx, struct err *e)
+enum err_kind index_slice(struct store *s, enum index_rows which, struct index_cursor *at,
+    void (*each)(void *ctx, uint32_t mailbox, const struct message *m, int64_t gone_ms), void *ctx,
+    struct err *e)
 {
-	return row_scan(s, STR("C"), rows_of_chunk,
-	    &(struct each_row){ each, ctx }, e);
+	struct slice l = { at, SLICE_CHUNKS, each, ctx };
+	struct str prefix = which == INDEX_GONE ? STR("G") : STR("C");
+	enum err_kind k = row_scan(s, at->n > 0 ? str_n(at->key, at->n) : prefix, prefix,
+	    rows_of_chunk, &l, e);
+
+	at->done = l.left > 0;
+	return k;
 }
 
 enum err_kind index_row(struct store *s, uint32_t mailbox, uint32_t uid, struct message *out, struct err *e)
@@ -169,6 +201,173 @@ enum err_kind index_row(struct store *s, uint32_t mailbox, uint32_t uid, struct 
 		}
 	}
 	return k == ERR_OK ? err_set(e, ERR_NOENT, 0, "no such message") : k;
+}
+
+enum err_kind index_gone_row(struct store *s, uint32_t mailbox, uint32_t uid, struct message *out,
+    int64_t *out_gone_ms, struct err *e)
+{
+	char key[KEY_MAX];
+	struct index_gone x;
+	struct str v;
+	enum err_kind k = row_read(s, key2(key, 'G', mailbox, uid / CHUNK_UIDS), &v, e);
+
+	for (size_t at = 0; k == ERR_OK && at + sizeof x <= v.n; at += sizeof x) {
+		memcpy(&x, v.p + at, sizeof x);
+		if (x.m.uid == uid) {
+			*out = message_of(&x.m);
+			*out_gone_ms = x.gone_ms;
+			return ERR_OK;
+		}
+	}
+	return k == ERR_OK ? err_set(e, ERR_NOENT, 0, "no such message") : k;
+}
+
+enum err_kind index_deleted_mailbox(struct store *s, uint32_t mailbox, struct index_deleted *out,
+    char name[STORE_NAME_MAX_OCTETS], struct err *e)
+{
+	char key[KEY_MAX];
+	struct str v;
+	enum err_kind k = row_read(s, key_prefix(key, 'D', mailbox), &v, e);
+
+	if (k != ERR_OK)
+		return k;
+	if (v.n < sizeof *out)
+		return err_set(e, ERR_CORRUPT, 0, "index: a deleted mailbox of %zu octets", v.n);
+	memcpy(out, v.p, sizeof *out);
+	if (out->name_octets > STORE_NAME_MAX_OCTETS || v.n != sizeof *out + out->name_octets)
+		return err_set(e, ERR_CORRUPT, 0, "index: a deleted mailbox of %zu octets", v.n);
+	memcpy(name, v.p + sizeof *out, out->name_octets);
+	return ERR_OK;
+}
+
+/* -- forgetting gone rows whose octets are no more -- */
+
+struct gone_chunk {
+	struct index_cursor *at;
+	uint32_t before, mailbox;
+	size_t left, n_kept, n_dropped;
+	char key[KEY_MAX];
+	size_t key_octets;
+	struct index_gone kept[CHUNK_UIDS];
+};
+
+/* Stops at the first chunk that has a row to be dropped. */
+static bool find_dead_rows(void *ctx, struct str key, struct str value)
+{
+	struct gone_chunk *g = ctx;
+
+	if (g->left == 0 || key.n != 9)
+		return false;
+	g->left--;
+	memcpy(g->key, key.p, key.n);
+	g->key_octets = key.n;
+	g->n_kept = g->n_dropped = 0;
+	for (size_t at = 0; at + sizeof g->kept[0] <= value.n && g->n_kept < CHUNK_UIDS; at += sizeof g->kept[0]) {
+		memcpy(&g->kept[g->n_kept], value.p + at, sizeof g->kept[0]);
+		if (g->kept[g->n_kept].m.seg >= g->before)
+			g->n_kept++;
+		else
+			g->n_dropped++;
+	}
+	return g->n_dropped == 0;
+}
+
+static enum err_kind write_kept(struct store *s, const struct gone_chunk *g, struct err *e)
+{
+	char sealed[ENGINE_VALUE_MAX_OCTETS];
+	struct str key = str_n(g->key, g->key_octets), value;
+	enum err_kind k;
+
+	if (g->n_kept == 0)
+		return engine_delete(s->engine, key, e);
+	k = row_seal(key, str_n((const char *)g->kept, g->n_kept * sizeof g->kept[0]), sealed, &value, e);
+	return k == ERR_OK ? engine_put(s->engine, key, value, e) : k;
+}
+
+enum err_kind index_forget_gone(struct store *s, uint32_t before, struct index_cursor *at, struct err *e)
+{
+	struct gone_chunk g = { .before = before, .left = SLICE_CHUNKS };
+	enum err_kind k = engine_begin(s->engine, e);
+
+	if (k != ERR_OK)
+		return k;
+	while (k == ERR_OK && g.left > 0) {
+		size_t left = g.left;
+
+		g.n_dropped = 0;
+		k = row_scan(s, at->n > 0 ? str_n(at->key, at->n) : STR("G"), STR("G"),
+		    find_dead_rows, &g, e);
+		if (k != ERR_OK || g.left == left)
+			break;
+		memcpy(at->key, g.key, g.key_octets);
+		at->n = g.key_octets;
+		at->key[at->n++] = '\0';
+		if (g.n_dropped == 0)
+			break;
+		k = write_kept(s, &g, e);
+	}
+	at->done = g.left > 0;
+	if (k == ERR_OK)
+		k = engine_commit(s->engine, e);
+	if (k != ERR_OK)
+		engine_abort(s->engine);
+	return k;
+}
+
+struct ids_of_deleted {
+	uint32_t v[DELETED_AT_ONCE];
+	size_t n;
+};
+
+static bool add_deleted(void *ctx, struct str key, struct str value)
+{
+	struct ids_of_deleted *d = ctx;
+
+	(void)value;
+	if (key.n == 5)
+		d->v[d->n++] = get_be32(key.p + 1);
+	return d->n < DELETED_AT_ONCE;
+}
+
+static bool seen_one(void *ctx, struct str key, struct str value)
+{
+	(void)key;
+	(void)value;
+	*(bool *)ctx = true;
+	return false;
+}
+
+/* A deleted mailbox whose messages are all forgotten is forgotten, too. */
+static enum err_kind forget_mailbox(struct store *s, uint32_t mailbox, struct err *e)
+{
+	char key[KEY_MAX];
+	struct str prefix = key_prefix(key, 'G', mailbox);
+	bool has_gone = false;
+	enum err_kind k = row_scan(s, prefix, prefix, seen_one, &has_gone, e);
+
+	if (k != ERR_OK || has_gone)
+		return k;
+	k = engine_delete(s->engine, key_prefix(key, 'D', mailbox), e);
+	return k == ERR_OK ? engine_delete_prefix(s->engine, key_prefix(key, 'K', mailbox), e) : k;
+}
+
+enum err_kind index_forget_deleted(struct store *s, uint32_t *from, struct err *e)
+{
+	struct ids_of_deleted d = { .n = 0 };
+	char key[KEY_MAX];
+	enum err_kind k = engine_begin(s->engine, e);
+
+	if (k != ERR_OK)
+		return k;
+	k = row_scan(s, key_prefix(key, 'D', *from), STR("D"), add_deleted, &d, e);
+	for (size_t i = 0; i < d.n && k == ERR_OK; i++)
+		k = forget_mailbox(s, d.v[i], e);
+	*from = d.n < DELETED_AT_ONCE ? 0 : d.v[d.n - 1] + 1;
+	if (k == ERR_OK)
+		k = engine_commit(s->engine, e);
+	if (k != ERR_OK)
+		engine_abort(s->engine);
+	return k;
 }
 
 struct each_set {
@@ -217,9 +416,9 @@ enum err_kind index_each_set(struct store *s,
     void *ctx, struct err *e)
 {
 	struct each_set r = { each, ctx };
-	enum err_kind k = row_scan(s, STR("K"), keyword_row, &r, e);
+	enum err_kind k = row_scan(s, STR("K"), STR("K"), keyword_row, &r, e);
 
-	return k == ERR_OK ? row_scan(s, STR("V"), view_row, &r, e) : k;
+	return k == ERR_OK ? row_scan(s, STR("V"), STR("V"), view_row, &r, e) : k;
 }
 
 enum err_kind index_view_has(struct store *s, uint32_t mailbox, struct str view, const uint32_t *uids,

@@ -2,6 +2,7 @@
 /* What the journal's records do to the index's rows. Message rows are changed in a small cache of chunks that is
  * written when it is full or the step ends. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "crc32c.h"
@@ -76,20 +77,28 @@ enum err_kind row_get(struct roll *r, struct str key, struct str *out, struct er
 	return k == ERR_OK ? row_unseal(key, out, e) : k;
 }
 
+enum err_kind row_seal(struct str key, struct str value, char *sealed, struct str *out, struct err *e)
+{
+	uint32_t seal = seal_of(key, value);
+
+	if (value.n > ENGINE_VALUE_MAX_OCTETS - SEAL_OCTETS)
+		return err_set(e, ERR_LIMIT, 0, "index item of %zu octets", value.n);
+	memcpy(sealed, value.p, value.n);
+	memcpy(sealed + value.n, &seal, SEAL_OCTETS);
+	*out = str_n(sealed, value.n + SEAL_OCTETS);
+	return ERR_OK;
+}
+
 enum err_kind row_put(struct roll *r, struct str key, struct str value, struct err *e)
 {
 	char sealed[ENGINE_VALUE_MAX_OCTETS];
-	uint32_t seal;
+	enum err_kind k;
 
 	if (r->table != NULL)
 		return table_put(r->table, key, value) ? ERR_OK :
 		    err_set(e, ERR_TEMP, ENOMEM, "no memory to compare the index");
-	if (value.n > sizeof sealed - SEAL_OCTETS)
-		return err_set(e, ERR_LIMIT, 0, "index item of %zu octets", value.n);
-	seal = seal_of(key, value);
-	memcpy(sealed, value.p, value.n);
-	memcpy(sealed + value.n, &seal, SEAL_OCTETS);
-	return engine_put(r->s->engine, key, str_n(sealed, value.n + SEAL_OCTETS), e);
+	k = row_seal(key, value, sealed, &value, e);
+	return k == ERR_OK ? engine_put(r->s->engine, key, value, e) : k;
 }
 
 enum err_kind row_delete(struct roll *r, struct str key, struct err *e)
@@ -107,19 +116,54 @@ enum err_kind row_delete_prefix(struct roll *r, struct str prefix, struct err *e
 	return ERR_OK;
 }
 
+struct key_scan {
+	struct str prefix;
+	bool (*each)(void *, struct str, struct str);
+	void *ctx;
+};
+
+static bool each_item(void *ctx, const struct table_item *item)
+{
+	struct key_scan *l = ctx;
+
+	return !str_starts(item->key, l->prefix) || l->each(l->ctx, item->key, item->value);
+}
+
+enum err_kind row_keys(struct roll *r, struct str prefix, bool (*each)(void *ctx, struct str key, struct str value),
+    void *ctx, struct err *e)
+{
+	struct key_scan l = { prefix, each, ctx };
+
+	if (r->table == NULL)
+		return engine_scan(r->s->engine, prefix, prefix, each, ctx, e);
+	table_each(r->table, each_item, &l);
+	return ERR_OK;
+}
+
 /* -- chunks -- */
+
+static enum err_kind chunk_put(struct roll *r, const struct chunk *c, struct str key, struct err *e)
+{
+	struct index_gone gone[CHUNK_UIDS];
+
+	if (c->tag == 'C')
+		return row_put(r, key, str_n((const char *)c->m, c->n * sizeof c->m[0]), e);
+	for (uint32_t i = 0; i < c->n; i++)
+		gone[i] = (struct index_gone){ c->m[i], c->gone_ms[i] };
+	return row_put(r, key, str_n((const char *)gone, c->n * sizeof gone[0]), e);
+}
 
 static enum err_kind chunk_write(struct roll *r, struct chunk *c, struct err *e)
 {
 	char key[KEY_MAX];
-	struct str k = key2(key, 'C', c->mailbox, c->number);
+	struct str k = key2(key, c->tag, c->mailbox, c->number);
 	enum err_kind err;
 
 	if (!c->changed)
 		return ERR_OK;
 	c->changed = false;
 	if (c->n > 0)
-		return row_put(r, k, str_n((const char *)c->m, c->n * sizeof c->m[0]), e);
+		return chunk_put(r, c, k, e);
 	err = row_delete(r, k, e);
 	return err == ERR_NOENT ? ERR_OK : err;
 }
@@ -128,58 +172,78 @@ enum err_kind cache_flush(struct roll *r, struct err *e)
 {
 	enum err_kind k = ERR_OK;
 
-	for (size_t i = 0; i < CACHE_CHUNKS && k == ERR_OK && r->n_cached > 0; i++) {
-		if (r->cache[i].used) {
-			k = chunk_write(r, &r->cache[i], e);
-			r->cache[i].used = false;
-			r->n_cached--;
-		}
+	while (r->n_cached > 0 && k == ERR_OK) {
+		uint16_t i = r->cached[r->n_cached - 1];
+
+		k = chunk_write(r, &r->cache[i], e);
+		r->used[i] = false;
+		r->n_cached--;
 	}
 	return k;
+}
+
+static void chunk_decode(struct chunk *c, struct str v)
+{
+	struct index_gone g;
+
+	if (c->tag == 'C') {
+		memcpy(c->m, v.p, v.n);
+		c->n = (uint32_t)(v.n / sizeof c->m[0]);
+		return;
+	}
+	c->n = (uint32_t)(v.n / sizeof g);
+	for (uint32_t i = 0; i < c->n; i++) {
+		memcpy(&g, v.p + i * sizeof g, sizeof g);
+		c->m[i] = g.m;
+		c->gone_ms[i] = g.gone_ms;
+	}
 }
 
 static enum err_kind chunk_read(struct roll *r, struct chunk *c, struct err *e)
 {
 	char key[KEY_MAX];
 	struct str v;
-	enum err_kind k = row_get(r, key2(key, 'C', c->mailbox, c->number), &v, e);
+	size_t row = c->tag == 'C' ? sizeof(struct index_msg) : sizeof(struct index_gone);
+	enum err_kind k = row_get(r, key2(key, c->tag, c->mailbox, c->number), &v, e);
 
 	c->n = 0;
 	if (k == ERR_NOENT)
 		return ERR_OK;
 	if (k != ERR_OK)
 		return k;
-	if (v.n % sizeof c->m[0] != 0 || v.n > sizeof c->m)
+	if (v.n % row != 0 || v.n > CHUNK_UIDS * row)
 		return err_set(e, ERR_CORRUPT, 0, "index: chunk of %zu octets", v.n);
-	memcpy(c->m, v.p, v.n);
-	c->n = (uint32_t)(v.n / sizeof c->m[0]);
+	chunk_decode(c, v);
 	return ERR_OK;
 }
 
-static enum err_kind chunk_get(struct roll *r, uint32_t mailbox, uint32_t uid, struct chunk **out,
+/* *out is valid until the next call. */
+static enum err_kind chunk_get(struct roll *r, char tag, uint32_t mailbox, uint32_t uid, struct chunk **out,
     struct err *e)
 {
 	uint32_t number = uid / CHUNK_UIDS;
-	size_t i = (mailbox * 2654435761u ^ number * 40503u) % CACHE_CHUNKS;
+	size_t i = (mailbox * 2654435761u ^ number * 40503u ^ (unsigned char)tag) % CACHE_CHUNKS;
+	struct chunk *c;
 	enum err_kind k;
 
-	while (r->cache[i].used && (r->cache[i].mailbox != mailbox || r->cache[i].number != number))
+	while (c = &r->cache[i], r->used[i] && (c->tag != tag || c->mailbox != mailbox || c->number != number))
 		i = (i + 1) % CACHE_CHUNKS;
-	*out = &r->cache[i];
-	if (r->cache[i].used)
+	*out = c;
+	if (r->used[i])
 		return ERR_OK;
 	if (r->n_cached >= CACHE_CHUNKS / 2) {
 		if ((k = cache_flush(r, e)) != ERR_OK)
 			return k;
-		return chunk_get(r, mailbox, uid, out, e);
+		return chunk_get(r, tag, mailbox, uid, out, e);
 	}
-	r->cache[i].mailbox = mailbox;
-	r->cache[i].number = number;
-	r->cache[i].changed = false;
-	if ((k = chunk_read(r, &r->cache[i], e)) != ERR_OK)
+	c->tag = tag;
+	c->mailbox = mailbox;
+	c->number = number;
+	c->changed = false;
+	if ((k = chunk_read(r, c, e)) != ERR_OK)
 		return k;
-	r->cache[i].used = true;
-	r->n_cached++;
+	r->used[i] = true;
+	r->cached[r->n_cached++] = (uint16_t)i;
 	return ERR_OK;
 }
 
@@ -192,21 +256,51 @@ static uint32_t chunk_lower_bound(const struct chunk *c, uint32_t uid)
 	return i;
 }
 
-static enum err_kind add_msg(struct roll *r, uint32_t mailbox, const struct index_msg *m, struct err *e)
+static void chunk_remove(struct chunk *c, uint32_t i)
+{
+	memmove(&c->m[i], &c->m[i + 1], (c->n - i - 1) * sizeof c->m[0]);
+	memmove(&c->gone_ms[i], &c->gone_ms[i + 1], (c->n - i - 1) * sizeof c->gone_ms[0]);
+	c->n--;
+	c->changed = true;
+}
+
+static enum err_kind add_row(struct roll *r, char tag, uint32_t mailbox, const struct index_msg *m,
+    int64_t gone_ms, struct err *e)
 {
 	struct chunk *c;
 	uint32_t i;
 	enum err_kind k;
 
-	if ((k = chunk_get(r, mailbox, m->uid, &c, e)) != ERR_OK)
+	if ((k = chunk_get(r, tag, mailbox, m->uid, &c, e)) != ERR_OK)
 		return k;
 	i = chunk_lower_bound(c, m->uid);
 	if (i == c->n || c->m[i].uid != m->uid) {
 		memmove(&c->m[i + 1], &c->m[i], (c->n - i) * sizeof c->m[0]);
+		memmove(&c->gone_ms[i + 1], &c->gone_ms[i], (c->n - i) * sizeof c->gone_ms[0]);
 		c->n++;
 	}
 	c->m[i] = *m;
+	c->gone_ms[i] = gone_ms;
 	c->changed = true;
+	return ERR_OK;
+}
+
+static enum err_kind add_msg(struct roll *r, uint32_t mailbox, const struct index_msg *m, struct err *e)
+{
+	return add_row(r, 'C', mailbox, m, 0, e);
+}
+
+static enum err_kind remove_gone(struct roll *r, uint32_t mailbox, uint32_t uid, struct err *e)
+{
+	struct chunk *c;
+	uint32_t i;
+	enum err_kind k;
+
+	if ((k = chunk_get(r, 'G', mailbox, uid, &c, e)) != ERR_OK)
+		return k;
+	i = chunk_lower_bound(c, uid);
+	if (i < c->n && c->m[i].uid == uid)
+		chunk_remove(c, i);
 	return ERR_OK;
 }
 
@@ -267,63 +361,81 @@ static enum err_kind roll_copy(struct roll *r, const struct journal_view *v, str
 			.modseq = v->h.seq, .internaldate_s = x.internaldate_s, .seg = x.seg,
 			.off = x.off, .size_octets = x.size_octets,
 			.record_octets = x.record_octets }, e);
+		if (k == ERR_OK && c.undelete)
+			k = remove_gone(r, c.from_mailbox, x.from_uid, e);
 	}
 	return k;
 }
 
-/* UIDs that the mailbox never gave bound no loop: the highest that makes sense, 0 for a mailbox that is gone. */
-static uint32_t highest_uid(const struct roll *r, uint32_t mailbox)
+/* UIDs that the mailbox never gave bound no loop. Of a mailbox that is gone by now the bound is not known. */
+static uint64_t highest_uid(const struct roll *r, uint32_t mailbox, uint32_t lo)
 {
 	const struct ctl_slot *slot = ctl_find_id(r->s, mailbox);
+	uint64_t most = (uint64_t)lo + SPAN_MAX_UIDS;
 
-	return slot != NULL ? slot->uidnext - 1 : 0;
+	return slot != NULL ? slot->uidnext - 1 : most < UINT32_MAX ? most : UINT32_MAX - 1;
 }
 
-/* Calls change for every message of the ranges that the index has. */
-static enum err_kind for_ranges(struct roll *r, uint32_t mailbox, struct ranges ranges,
-    void (*change)(struct chunk *c, uint32_t i, const void *how, uint64_t seq), const void *how,
-    uint64_t seq, struct err *e)
+/* What happens to one chunk's rows with UIDs lo … hi; chunk is not valid any more when it returns. */
+typedef enum err_kind rows_change(struct roll *r, struct chunk *c, uint32_t lo, uint32_t hi,
+    const struct journal_view *v, const void *how, struct err *e);
+
+static enum err_kind for_ranges(struct roll *r, uint32_t mailbox, struct ranges ranges, rows_change *change,
+    const struct journal_view *v, const void *how, struct err *e)
 {
-	uint32_t highest = highest_uid(r, mailbox);
+	enum err_kind k = ERR_OK;
 
-	for (size_t k = 0; k < ranges.n; k++) {
-		struct uid_range u = range_at(ranges, k);
+	for (size_t i = 0; i < ranges.n && k == ERR_OK; i++) {
+		struct uid_range u = range_at(ranges, i);
+		uint64_t highest = highest_uid(r, mailbox, u.lo);
 
-		u.hi = u.hi < highest ? u.hi : highest;
-		for (uint64_t uid = u.lo; uid <= u.hi;) {
-			uint64_t chunk_end = (uid / CHUNK_UIDS + 1) * CHUNK_UIDS - 1;
+		u.hi = u.hi < highest ? u.hi : (uint32_t)highest;
+		for (uint64_t uid = u.lo; uid <= u.hi && k == ERR_OK; uid = (uid / CHUNK_UIDS + 1) * CHUNK_UIDS) {
 			struct chunk *c;
-			enum err_kind err = chunk_get(r, mailbox, (uint32_t)uid, &c, e);
 
-			if (err != ERR_OK)
-				return err;
-			for (uint32_t i = c->n; i > 0; i--) {
-				if (c->m[i - 1].uid >= uid && c->m[i - 1].uid <= u.hi)
-					change(c, i - 1, how, seq);
-			}
-			uid = chunk_end + 1;
+			if ((k = chunk_get(r, 'C', mailbox, (uint32_t)uid, &c, e)) == ERR_OK)
+				k = change(r, c, (uint32_t)uid, u.hi, v, how, e);
 		}
+	}
+	return k;
+}
+
+static enum err_kind change_flags(struct roll *r, struct chunk *c, uint32_t lo, uint32_t hi,
+    const struct journal_view *v, const void *how, struct err *e)
+{
+	const struct rec_flags *f = how;
+
+	(void)r;
+	(void)e;
+	for (uint32_t i = 0; i < c->n; i++) {
+		if (c->m[i].uid < lo || c->m[i].uid > hi)
+			continue;
+		c->m[i].flags = (c->m[i].flags & ~f->clear) | f->set;
+		c->m[i].keywords = (c->m[i].keywords & ~f->clear_keywords) | f->set_keywords;
+		c->m[i].modseq = v->h.seq;
+		c->changed = true;
 	}
 	return ERR_OK;
 }
 
-static void change_flags(struct chunk *c, uint32_t i, const void *how, uint64_t seq)
+/* Rows of expunged messages are kept aside: until compaction takes their octets they can be brought back. */
+static enum err_kind put_aside(struct roll *r, struct chunk *c, uint32_t lo, uint32_t hi,
+    const struct journal_view *v, const void *how, struct err *e)
 {
-	const struct rec_flags *f = how;
+	struct index_msg gone[CHUNK_UIDS];
+	uint32_t mailbox = c->mailbox, n = 0;
+	enum err_kind k = ERR_OK;
 
-	c->m[i].flags = (c->m[i].flags & ~f->clear) | f->set;
-	c->m[i].keywords = (c->m[i].keywords & ~f->clear_keywords) | f->set_keywords;
-	c->m[i].modseq = seq;
-	c->changed = true;
-}
-
-static void remove_msg(struct chunk *c, uint32_t i, const void *how, uint64_t seq)
-{
 	(void)how;
-	(void)seq;
-	memmove(&c->m[i], &c->m[i + 1], (c->n - i - 1) * sizeof c->m[0]);
-	c->n--;
-	c->changed = true;
+	for (uint32_t i = c->n; i > 0; i--) {
+		if (c->m[i - 1].uid < lo || c->m[i - 1].uid > hi)
+			continue;
+		gone[n++] = c->m[i - 1];
+		chunk_remove(c, i - 1);
+	}
+	while (n > 0 && k == ERR_OK)
+		k = add_row(r, 'G', mailbox, &gone[--n], v->h.time_ms > 0 ? v->h.time_ms : 1, e);
+	return k;
 }
 
 static enum err_kind roll_flags(struct roll *r, const struct journal_view *v, struct err *e)
@@ -333,7 +445,7 @@ static enum err_kind roll_flags(struct roll *r, const struct journal_view *v, st
 
 	if (!rec_get_flags(v->payload, &f, &ranges))
 		return damaged(r);
-	return for_ranges(r, f.mailbox, ranges, change_flags, &f, v->h.seq, e);
+	return for_ranges(r, f.mailbox, ranges, change_flags, v, &f, e);
 }
 
 static enum err_kind roll_expunge(struct roll *r, const struct journal_view *v, struct err *e)
@@ -343,7 +455,39 @@ static enum err_kind roll_expunge(struct roll *r, const struct journal_view *v, 
 
 	if (!rec_get_expunge(v->payload, &x, &ranges))
 		return damaged(r);
-	return for_ranges(r, x.mailbox, ranges, remove_msg, NULL, 0, e);
+	return for_ranges(r, x.mailbox, ranges, put_aside, v, NULL, e);
+}
+
+static enum err_kind put_deleted(struct roll *r, uint32_t mailbox, int64_t deleted_ms, uint32_t uidvalidity,
+    struct str name, struct err *e)
+{
+	struct index_deleted d = { deleted_ms, uidvalidity, (uint32_t)name.n };
+	char key[KEY_MAX], value[sizeof d + STORE_NAME_MAX_OCTETS];
+
+	memcpy(value, &d, sizeof d);
+	memcpy(value + sizeof d, name.p, name.n);
+	return row_put(r, key_prefix(key, 'D', mailbox), str_n(value, sizeof d + name.n), e);
+}
+
+static enum err_kind roll_gone(struct roll *r, const struct journal_view *v, struct err *e)
+{
+	struct rec_gone g;
+	struct str name, entries;
+	enum err_kind k = ERR_OK;
+
+	if (!rec_get_gone(v->payload, &g, &name, &entries))
+		return damaged(r);
+	for (uint32_t i = 0; i < g.n && k == ERR_OK; i++) {
+		struct gone_entry x = gone_entry_at(entries, i);
+
+		k = add_row(r, 'G', g.mailbox, &(struct index_msg){
+			.uid = x.uid, .flags = x.flags, .keywords = x.keywords, .modseq = x.modseq,
+			.internaldate_s = x.internaldate_s, .seg = x.seg, .off = x.off,
+			.size_octets = x.size_octets, .record_octets = x.record_octets }, x.gone_ms, e);
+	}
+	if (k == ERR_OK && name.n > 0)
+		k = put_deleted(r, g.mailbox, g.deleted_ms, g.uidvalidity, name, e);
+	return k;
 }
 
 static enum err_kind roll_keyword(struct roll *r, const struct journal_view *v, struct err *e)
@@ -357,6 +501,80 @@ static enum err_kind roll_keyword(struct roll *r, const struct journal_view *v, 
 	return row_put(r, key2(key, 'K', kw.mailbox, kw.bit), name, e);
 }
 
+struct numbers {
+	uint32_t *v;
+	size_t n, cap;
+	bool no_memory;
+};
+
+static bool add_number(void *ctx, struct str key, struct str value)
+{
+	struct numbers *l = ctx;
+
+	(void)value;
+	if (l->n == l->cap) {
+		size_t cap = l->cap > 0 ? l->cap * 2 : 64;
+		uint32_t *v = realloc(l->v, cap * sizeof *v);
+
+		l->no_memory = v == NULL;
+		if (v == NULL)
+			return false;
+		l->v = v;
+		l->cap = cap;
+	}
+	if (key.n == 9)
+		l->v[l->n++] = get_be32(key.p + 5);
+	return true;
+}
+
+/* All messages of a mailbox that was deleted are gone at once, and its name is kept with them. */
+static enum err_kind put_all_aside(struct roll *r, uint32_t mailbox, const struct journal_view *v, struct err *e)
+{
+	struct numbers l = { NULL, 0, 0, false };
+	char key[KEY_MAX];
+	struct str prefix = key_prefix(key, 'C', mailbox);
+	enum err_kind k;
+
+	if ((k = cache_flush(r, e)) == ERR_OK)
+		k = row_keys(r, prefix, add_number, &l, e);
+	if (k == ERR_OK && l.no_memory)
+		k = err_set(e, ERR_TEMP, ENOMEM, "no memory to roll the index forward");
+	for (size_t i = 0; i < l.n && k == ERR_OK; i++) {
+		struct chunk *c;
+
+		if ((k = chunk_get(r, 'C', mailbox, l.v[i] * CHUNK_UIDS, &c, e)) == ERR_OK)
+			k = put_aside(r, c, 0, UINT32_MAX, v, NULL, e);
+	}
+	free(l.v);
+	return k == ERR_OK ? cache_flush(r, e) : k;
+}
+
+static bool any(void *ctx, struct str key, struct str value)
+{
+	(void)key;
+	(void)value;
+	*(bool *)ctx = true;
+	return false;
+}
+
+/* The name is worth keeping when messages can be brought back, and it is the one under which they were lost. */
+static enum err_kind keep_name(struct roll *r, const struct rec_mailbox *m, struct str name, int64_t deleted_ms,
+    struct err *e)
+{
+	char key[KEY_MAX];
+	struct str prefix = key_prefix(key, 'G', m->id), v;
+	bool has_gone = false;
+	enum err_kind k = row_keys(r, prefix, any, &has_gone, e);
+
+	if (k == ERR_OK && !has_gone)
+		return row_delete_prefix(r, key_prefix(key, 'K', m->id), e);
+	if (k != ERR_OK)
+		return k;
+	k = row_get(r, key_prefix(key, 'D', m->id), &v, e);
+	return k == ERR_NOENT ? put_deleted(r, m->id, deleted_ms, m->uidvalidity, name, e) : k;
+}
+
+/* Keywords stay as long as messages can be brought back. */
 static enum err_kind roll_mailbox(struct roll *r, const struct journal_view *v, struct err *e)
 {
 	struct rec_mailbox m;
@@ -368,9 +586,8 @@ static enum err_kind roll_mailbox(struct roll *r, const struct journal_view *v, 
 		return damaged(r);
 	if ((m.state & MAILBOX_EXISTS) && !(m.state & MAILBOX_NOSELECT))
 		return ERR_OK;
-	if ((k = cache_flush(r, e)) != ERR_OK ||
-	    (k = row_delete_prefix(r, key_prefix(key, 'C', m.id), e)) != ERR_OK ||
-	    (k = row_delete_prefix(r, key_prefix(key, 'K', m.id), e)) != ERR_OK)
+	if ((k = put_all_aside(r, m.id, v, e)) != ERR_OK ||
+	    (k = keep_name(r, &m, name, v->h.time_ms, e)) != ERR_OK)
 		return k;
 	return row_delete_prefix(r, key_prefix(key, 'V', m.id), e);
 }
@@ -401,16 +618,15 @@ static enum err_kind roll_view(struct roll *r, const struct journal_view *v, str
 	struct ranges ranges;
 	struct str name;
 	char key[KEY_MAX];
-	uint32_t highest;
 	enum err_kind k = ERR_OK;
 
 	if (!rec_get_view(v->payload, &view, &name, &ranges))
 		return damaged(r);
-	highest = highest_uid(r, view.mailbox);
 	for (size_t i = 0; i < ranges.n && k == ERR_OK; i++) {
 		struct uid_range u = range_at(ranges, i);
+		uint64_t highest = highest_uid(r, view.mailbox, u.lo);
 
-		u.hi = u.hi < highest ? u.hi : highest;
+		u.hi = u.hi < highest ? u.hi : (uint32_t)highest;
 		for (uint64_t uid = u.lo; uid <= u.hi && k == ERR_OK;) {
 			uint64_t end = (uid / VIEW_UIDS + 1) * VIEW_UIDS - 1;
 			uint32_t number = (uint32_t)(uid / VIEW_UIDS);
@@ -430,7 +646,7 @@ enum err_kind roll_record(struct roll *r, const struct journal_view *v, struct e
 	    struct err *) = {
 		[REC_MAILBOX] = roll_mailbox, [REC_MESSAGE] = roll_message, [REC_COPY] = roll_copy,
 		[REC_FLAGS] = roll_flags, [REC_EXPUNGE] = roll_expunge, [REC_KEYWORD] = roll_keyword,
-		[REC_VIEW] = roll_view, [REC_PLACE] = roll_place,
+		[REC_VIEW] = roll_view, [REC_PLACE] = roll_place, [REC_GONE] = roll_gone,
 	};
 	enum err_kind k = ERR_OK;
 

@@ -656,40 +656,67 @@ static bool replay_is_cheaper(const struct mailbox *mb)
 	return mb->s->engine == NULL && mb->pos.seg == 1 && mb->pos.off <= mb->s->env.replay_max_octets;
 }
 
-static enum err_kind load_locked(struct mailbox *mb, uint64_t *out_upto, struct err *e)
+/* One hold of the lock: a step towards the tail, or a slice of the rows. */
+static enum err_kind load_step(struct mailbox *mb, struct index_load *l, uint64_t *out_upto, bool *out_done,
+    struct err *e)
 {
-	enum err_kind k = index_enter(mb->s, e);
+	bool behind = false;
+	enum err_kind k = index_enter_step(mb->s, &behind, e);
 
+	*out_done = false;
 	if (k != ERR_OK)
 		return k;
-	*out_upto = mb->s->ctl->tail.next_seq - 1;
-	free(mb->m);
-	mb->m = NULL;
-	mb->n = mb->cap = 0;
-	k = index_load(mb->s, mb->id, &mb->m, &mb->n, &mb->cap, &mb->kw, e);
-	if (k == ERR_CORRUPT && (k = index_drop(mb->s, e)) == ERR_OK &&
-	    (k = index_enter(mb->s, e)) == ERR_OK)
-		k = index_load(mb->s, mb->id, &mb->m, &mb->n, &mb->cap, &mb->kw, e);
-	index_leave(mb->s);
+	if (!behind)
+		k = index_load_some(mb->s, mb->id, l, out_done, e);
+	if (k == ERR_OK && *out_done) {
+		*out_upto = mb->s->ctl->tail.next_seq - 1;
+		k = index_keywords(mb->s, mb->id, &mb->kw, e);
+	}
+	if (k == ERR_CORRUPT)
+		k = index_drop(mb->s, e) == ERR_OK ? ERR_CORRUPT : ERR_TEMP;
+	else
+		index_leave(mb->s);
 	return k;
+}
+
+/* Others get the lock between the steps, however long the mailbox and the way to the tail are. */
+static enum err_kind load_from_index(struct mailbox *mb, uint64_t *out_upto, struct err *e)
+{
+	struct index_load l = { .m = NULL };
+	bool done = false, again = true;
+	enum err_kind k = ERR_OK;
+
+	while (k == ERR_OK && !done) {
+		if ((k = store_lock(mb->s, e)) != ERR_OK)
+			break;
+		k = load_step(mb, &l, out_upto, &done, e);
+		store_unlock(mb->s);
+		if (k == ERR_CORRUPT && again) {
+			free(l.m);
+			l = (struct index_load){ .m = NULL };
+			again = false;
+			k = ERR_OK;
+		}
+	}
+	if (k != ERR_OK) {
+		free(l.m);
+		return k;
+	}
+	free(mb->m);
+	mb->m = l.m;
+	mb->n = l.n;
+	mb->cap = l.cap;
+	return ERR_OK;
 }
 
 enum err_kind mailbox_load(struct mailbox *mb, struct err *e)
 {
-	uint64_t upto = 0;
+	uint64_t upto = mb->seq;
 	enum err_kind k;
 
 	if (mb->loaded)
 		return ERR_OK;
-	if (replay_is_cheaper(mb)) {
-		upto = mb->seq;
-		k = load_from_journal(mb, e);
-	} else {
-		if ((k = store_lock(mb->s, e)) != ERR_OK)
-			return k;
-		k = load_locked(mb, &upto, e);
-		store_unlock(mb->s);
-	}
+	k = replay_is_cheaper(mb) ? load_from_journal(mb, e) : load_from_index(mb, &upto, e);
 	if (k != ERR_OK) {
 		upto = mb->seq;
 		k = load_from_journal(mb, e);

@@ -33,4 +33,24 @@ struct mailbox {
 enum err_kind view_advance(struct mailbox *mb, uint64_t upto, uint64_t own_from, uint64_t own_to,
     struct err *e) CHECKED;
 
+/* -- change.c: the frame of every operation on an open mailbox -- */
+/* Brings the view to the tail and takes the lock. */
+enum err_kind op_begin(struct mailbox *mb, struct err *e) CHECKED;
+/* k: how deciding went; n records are appended when it is fine. Drops the lock. */
+enum err_kind op_end(struct mailbox *mb, const struct journal_rec *r, size_t n, enum err_kind k, struct err *e) CHECKED;
+/* A message of the view that is not gone; NULL. */
+struct message *find_uid(struct mailbox *mb, uint32_t uid);
+
+/* Keywords that a change adds to a mailbox: their records go before it in its group. */
+struct kw_new {
+	struct rec_keyword rec[STORE_KEYWORDS_MAX];
+	struct str name[STORE_KEYWORDS_MAX];
+	size_t n;
+};
+/* The mask for names; unknown ones are added when `add` is given, skipped when it is NULL. Errors: ERR_LIMIT. */
+enum err_kind keyword_mask(uint32_t mailbox, const struct index_keywords *kw, const struct str *names, size_t n,
+    struct kw_new *add, uint64_t *out, struct err *e) CHECKED;
+/* Their records into r, which has room for STORE_KEYWORDS_MAX; returns how many. */
+size_t keyword_records(const struct kw_new *add, struct journal_rec *r);
+
 #endif

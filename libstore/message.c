@@ -32,7 +32,7 @@ static enum err_kind read_record(struct mailbox *mb, const struct message *m, bo
 		return unreadable(m, e);
 	if (k != ERR_OK)
 		return k;
-	if (v->h.type != REC_MESSAGE ||
+	if (!rec_has_octets(v->h.type) ||
 	    !rec_get_message(v->payload, r, &t->record, &t->prefix, &t->body) ||
 	    r->size_octets != m->size_octets)
 		return unreadable(m, e);

@@ -32,6 +32,8 @@ struct store_env {
 	uint32_t replay_max_octets;	/* a journal up to this long is replayed instead of opening the index: faster than
 				 * opening Berkeley DB, and a small store needs no environment on the disk; 0: never */
 	uint32_t segment_octets;	/* a journal segment is ended about here */
+	uint64_t retain_s;		/* expunged messages can be brought back that long (gone.h); 0: not at all */
+	uint64_t retain_octets;		/* as long as they take no more than this together */
 };
 void store_env_init(struct store_env *env);
 
@@ -105,10 +107,13 @@ struct store_rebuild_result {
 	uint64_t n_records, n_mailboxes, n_messages, n_damaged;
 };
 enum err_kind store_rebuild(struct store *s, struct store_rebuild_result *out, struct err *e) CHECKED;
-/* Gives back the space of what is dead: when at least half of the oldest segments is, what lives in them is written anew
- * at the tail and they are removed, with the large bodies that nobody names any more. Segments that ended less than
- * min_age_s ago are left alone: sessions may still follow them. Works in steps of at most a megabyte under the lock,
- * beside open sessions; a death at any moment costs nothing. When another process compacts already it does nothing. */
+/* Gives back the space of what is dead, neither a message nor an expunged one that can still be brought back (gone.h): when
+ * at least half of the oldest segments is, what lives in them is written anew at the tail and they are removed, with the
+ * large bodies that nobody names any more. So the journal is never longer than twice what lives, a segment, and what is
+ * younger than min_age_s. Segments that ended less than min_age_s ago are left alone: sessions may still follow them. The
+ * bodies of large messages that can't be brought back any more go at once. Works beside open sessions, with the lock held
+ * for a few milliseconds at a time; a death at any moment costs nothing. When another process compacts already it does
+ * nothing. */
 struct store_compact_result {
 	uint32_t n_segments;		/* removed */
 	uint32_t n_young;		/* would be worth it, but are too young */
@@ -117,6 +122,9 @@ struct store_compact_result {
 };
 enum err_kind store_compact(struct store *s, uint64_t min_age_s, struct store_compact_result *out,
     struct err *e) CHECKED;
+/* Removes for good everything that was expunged, whatever the time it could be brought back: all ended segments are written
+ * anew. Open sessions start their views anew. Errors: ERR_BUSY (compacted by another), ERR_NOSPC, ERR_TEMP. */
+enum err_kind store_purge(struct store *s, struct store_compact_result *out, struct err *e) CHECKED;
 /* For the end of a session, when nobody waits: compacts when a segment has ended since the last look. Costs nothing
  * otherwise. Failures are left for the next time. */
 void store_tend(struct store *s);

@@ -28,7 +28,7 @@
 #include "store.h"
 
 enum {
-	CTL_VERSION = 2,		/* changes with the structs below: an older file is made anew from the journal */
+	CTL_VERSION = 3,		/* changes with the structs below: an older file is made anew from the journal */
 	CTL_HEAD_OCTETS = 1024,
 	CTL_SLOTS_FIRST = 8,
 	LOCK_WAIT_MS = 10000,
@@ -56,6 +56,8 @@ struct ctl_head {
 	_Atomic uint32_t first_seg;	/* the oldest segment there is */
 	uint32_t compact_due;		/* a segment has ended since compaction last looked */
 	int64_t compact_after_s;	/* no look before this time */
+	uint32_t large_due;		/* a large message was expunged: its body can go some time */
+	int64_t large_after_s;
 	uint32_t n_slots;
 	uint32_t next_mailbox_id;
 	uint32_t last_uidvalidity;
@@ -100,6 +102,17 @@ static inline struct ctl_slot *ctl_slots(const struct store *s)
 	return (struct ctl_slot *)((char *)s->ctl + CTL_HEAD_OCTETS);
 }
 
+static inline bool pos_before(struct journal_pos a, struct journal_pos b)
+{
+	return a.seg != b.seg ? a.seg < b.seg : a.off < b.off;
+}
+
+/* Records of these types hold a message's octets, in the same form. */
+static inline bool rec_has_octets(unsigned type)
+{
+	return type == REC_MESSAGE || type == REC_KEPT;
+}
+
 /* -- lock.c -- */
 /* Takes the kernel lock (waits up to LOCK_WAIT_MS) and makes sure that ctl can be believed: recovers it when a mark is
  * set, the boot is another one, a sync failed. Not recursive. Errors: ERR_BUSY, and those of recovery. */
@@ -137,7 +150,9 @@ enum err_kind store_append(struct store *s, const struct journal_rec *r, size_t 
  * that wait), and wakes watchers. Not under the lock. Errors: a failed sync, by whomever, that cost the record: the
  * operation must be reported as failed. */
 enum err_kind store_make_durable(struct store *s, uint64_t seq, struct err *e) CHECKED;
-/* The same with the lock held. */
+/* Ends the segment and begins the next one; everything is durable then. Under the lock. */
+enum err_kind store_roll(struct store *s, struct err *e) CHECKED;
+/* store_make_durable with the lock held. */
 enum err_kind store_make_durable_locked(struct store *s, struct err *e) CHECKED;
 
 /* -- index.c -- */
@@ -145,8 +160,14 @@ enum err_kind store_make_durable_locked(struct store *s, struct err *e) CHECKED;
  * ERR_OK call index_leave. */
 enum err_kind index_enter(struct store *s, struct err *e) CHECKED;
 void index_leave(struct store *s);
+/* Takes the lock and enters, with others getting the lock between the steps that roll forward. */
+enum err_kind index_lock(struct store *s, struct err *e) CHECKED;
+void index_unlock(struct store *s);
 /* Throws the index away; the next index_enter makes a new one from the whole journal. Under the lock. */
 enum err_kind index_drop(struct store *s, struct err *e) CHECKED;
+/* The same, but rolls forward one step only, of a few milliseconds. *out_more: the index is not at the tail yet; the
+ * caller leaves, drops the lock so that others get it, and comes again. */
+enum err_kind index_enter_step(struct store *s, bool *out_more, struct err *e) CHECKED;
 /* Between enter and leave: reads a mailbox's messages and keyword names. msgs is malloc'ed, the caller's. */
 struct index_keywords {
 	size_t n;
@@ -155,12 +176,43 @@ struct index_keywords {
 };
 enum err_kind index_load(struct store *s, uint32_t mailbox, struct message **out_msgs, size_t *out_n,
     size_t *out_cap, struct index_keywords *kw, struct err *e) CHECKED;
-/* Between enter and leave: calls each for every row of every mailbox until it returns false. */
-enum err_kind index_each(struct store *s, bool (*each)(void *ctx, uint32_t mailbox, const struct message *m),
-    void *ctx, struct err *e) CHECKED;
+enum err_kind index_keywords(struct store *s, uint32_t mailbox, struct index_keywords *kw, struct err *e) CHECKED;
+/* The same in slices, between which the lock may be dropped; begin with zeros. What changes meanwhile may be in or not:
+ * the journal from before the first slice tells. m is malloc'ed, the caller's in any case. */
+struct index_load {
+	struct message *m;
+	size_t n, cap;
+	uint32_t next_chunk;		/* private */
+	size_t slice_left;
+	bool no_memory, bad;
+};
+enum err_kind index_load_some(struct store *s, uint32_t mailbox, struct index_load *l, bool *out_done,
+    struct err *e) CHECKED;
+/* Between enter and leave: the next rows of all mailboxes, of messages or of gone ones; begin with a cursor of zeros.
+ * Between slices the lock may be dropped. gone_ms is 0 for messages. */
+enum index_rows { INDEX_MESSAGES, INDEX_GONE };
+struct index_cursor {
+	char key[ENGINE_KEY_MAX_OCTETS + 1];
+	size_t n;
+	bool done;
+};
+enum err_kind index_slice(struct store *s, enum index_rows which, struct index_cursor *at,
+    void (*each)(void *ctx, uint32_t mailbox, const struct message *m, int64_t gone_ms), void *ctx,
+    struct err *e) CHECKED;
 /* One row. Errors: ERR_NOENT. */
 enum err_kind index_row(struct store *s, uint32_t mailbox, uint32_t uid, struct message *out, struct err *e)
     CHECKED;
+/* One row of an expunged message whose octets may still be there. Errors: ERR_NOENT. */
+enum err_kind index_gone_row(struct store *s, uint32_t mailbox, uint32_t uid, struct message *out,
+    int64_t *out_gone_ms, struct err *e) CHECKED;
+/* What a deleted mailbox was called. Errors: ERR_NOENT. */
+struct index_deleted;
+enum err_kind index_deleted_mailbox(struct store *s, uint32_t mailbox, struct index_deleted *out,
+    char name[STORE_NAME_MAX_OCTETS], struct err *e) CHECKED;
+/* Forgets rows of gone messages in segments before `before`, in slices as index_slice; then deleted mailboxes that have
+ * none left, until *from (begin with 0) comes back as 0. */
+enum err_kind index_forget_gone(struct store *s, uint32_t before, struct index_cursor *at, struct err *e) CHECKED;
+enum err_kind index_forget_deleted(struct store *s, uint32_t *from, struct err *e) CHECKED;
 /* Every keyword and every view again as records, for a journal whose beginning goes. Calls each with a payload's parts;
  * they are valid during the call. */
 enum err_kind index_each_set(struct store *s,
@@ -209,6 +261,12 @@ uint32_t rec_mailbox_id(const struct journal_view *v);
 /* Checks a mailbox name and gives its canonical form (INBOX upper-case, no trailing separator) as a view or a static
  * string. Errors: ERR_SYNTAX. */
 enum err_kind name_canonical(struct str name, struct str *out, struct err *e) CHECKED;
+
+/* -- compact.c -- */
+/* Calls each for all rows; takes the lock for a slice at a time. A row that changes meanwhile is seen before or after. */
+enum err_kind rows_each(struct store *s, enum index_rows which,
+    void (*each)(void *ctx, uint32_t mailbox, const struct message *m, int64_t gone_ms), void *ctx, struct err *e)
+    CHECKED;
 
 /* -- large.c -- */
 void large_name(char name[40], uint64_t id);

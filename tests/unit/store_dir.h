@@ -49,6 +49,8 @@ static inline void dir_remove(struct dir *d)
 /* Small stores would do without the index, which is what most tests are about; 0 uses it always. */
 static uint32_t store_dir_replay_max;
 static uint32_t store_dir_segment;	/* length of journal segments; 0: as usual */
+static uint64_t store_dir_retain_s;	/* expunged messages can be brought back; 0: not at all */
+static uint64_t store_dir_retain_octets = UINT64_MAX;
 
 static inline struct store *store_at(const struct dir *d)
 {
@@ -60,6 +62,8 @@ static inline struct store *store_at(const struct dir *d)
 	env.replay_max_octets = store_dir_replay_max;
 	if (store_dir_segment != 0)
 		env.segment_octets = store_dir_segment;
+	env.retain_s = store_dir_retain_s;
+	env.retain_octets = store_dir_retain_octets;
 	if (store_open(d->fd, &env, &s, &e) != ERR_OK)
 		printf("# store_open: %s\n", e.text);
 	REQUIRE(s != NULL);
