@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: ISC */
+/* Which texts of a message a search looks at (RFC 9051 s.6.4.4), told in one place to who matches and to who
+ * indexes: what the first finds, the second has seen. */
+#ifndef MAILTEXT_H
+#define MAILTEXT_H
+
+#include "record.h"
+#include "text.h"
+
+enum mailtext_what {
+	MAILTEXT_HEADER = 1,	/* all fields */
+	MAILTEXT_BODY = 2,	/* the text parts, and the headers of messages inside the message */
+	MAILTEXT_ALL = 3
+};
+
+enum { MAILTEXT_SCRATCH_OCTETS = TEXT_READ_MAX_OCTETS * 2 };	/* the scratch buffer's max */
+
+struct mailtext {
+	struct str prefix, body;	/* the message is prefix followed by body */
+	const struct record *record;	/* of body; only MAILTEXT_BODY and named fields need it: else NULL is fine */
+};
+
+/* Sees the decoded UTF-8 of one text after the other (a field with its name, a text part), each in one or more pieces of
+ * whole characters; begins: this piece is the first of a text. Returns true when it has seen enough. */
+typedef bool mailtext_see(void *ctx, struct str utf8, bool begins);
+
+/* All texts of that kind. True: `see` has seen enough. */
+bool mailtext_each(const struct mailtext *m, unsigned what, struct buf *scratch, mailtext_see *see, void *ctx);
+/* The values of the fields of that name (any case). A value is always the end of what mailtext_each shows of its
+ * field. */
+bool mailtext_field(const struct mailtext *m, struct str name, struct buf *scratch, mailtext_see *see,
+    void *ctx);
+
+#endif
