@@ -31,6 +31,7 @@ int cmd_mailbox_rename(struct ctl *c, int argc, char **argv);
 int cmd_mailbox_delete(struct ctl *c, int argc, char **argv);
 int cmd_rebuild(struct ctl *c, int argc, char **argv);		/* upkeep.c */
 int cmd_compact(struct ctl *c, int argc, char **argv);
+int cmd_index(struct ctl *c, int argc, char **argv);
 int cmd_check(struct ctl *c, int argc, char **argv);
 int cmd_import_maildir(struct ctl *c, int argc, char **argv);	/* import.c */
 int cmd_import_mbox(struct ctl *c, int argc, char **argv);

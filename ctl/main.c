@@ -46,6 +46,8 @@ static const struct ctl_command commands[] = {
 	  1, 1, true, cmd_rebuild },
 	{ "compact", NULL, "USER | --all", "give back the space of what was expunged",
 	  1, 1, true, cmd_compact },
+	{ "index", NULL, "USER | --all", "make what speeds searches up; sessions do it by themselves",
+	  1, 1, true, cmd_index },
 	{ "check", NULL, "USER | --all", "verify journal, index and large bodies; changes nothing",
 	  1, 1, true, cmd_check },
 	{ "import", "maildir", "USER PATH [--mailbox NAME]",

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
-/* penny rebuild, compact and check, for one user or for all. */
+/* penny rebuild, compact, index and check, for one user or for all. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "../libmail/charset.h"
+#include "../libstore/search.h"
 #include "ctl.h"
 
 enum { COMPACT_MIN_AGE_S = 60 };
@@ -35,6 +37,19 @@ static int compact(struct store *s, void *arg)
 	return 0;
 }
 
+static int index_texts(struct store *s, void *arg)
+{
+	const char *user = arg;
+	struct search_build_result r;
+	struct err e;
+
+	charset_warm();
+	if (search_build(s, UINT32_MAX, UINT32_MAX, &r, &e) != ERR_OK)
+		return ctl_err(&e);
+	printf("%s\tindexed=%u\twanting=%u\n", user, r.n_built, r.n_wanting);
+	return 0;
+}
+
 static void report(void *ctx, const char *finding)
 {
 	printf("%s\t%s\n", (const char *)ctx, finding);
@@ -61,6 +76,11 @@ static int compact_user(struct ctl *c, const char *user)
 	return ctl_in_store(c, user, false, compact, (void *)(uintptr_t)user);
 }
 
+static int index_user(struct ctl *c, const char *user)
+{
+	return ctl_in_store(c, user, false, index_texts, (void *)(uintptr_t)user);
+}
+
 static int check_user(struct ctl *c, const char *user)
 {
 	return ctl_in_store(c, user, false, check, (void *)(uintptr_t)user);
@@ -80,6 +100,14 @@ int cmd_compact(struct ctl *c, int argc, char **argv)
 	if (strcmp(argv[0], "--all") == 0)
 		return ctl_each_user(c, compact_user);
 	return compact_user(c, argv[0]);
+}
+
+int cmd_index(struct ctl *c, int argc, char **argv)
+{
+	(void)argc;
+	if (strcmp(argv[0], "--all") == 0)
+		return ctl_each_user(c, index_user);
+	return index_user(c, argv[0]);
 }
 
 int cmd_check(struct ctl *c, int argc, char **argv)

@@ -35,6 +35,7 @@ struct search_node {
 	struct seqset set;		/* SEQ, UID */
 	struct str name;		/* HEADER: field; KEYWORD */
 	struct needle needle;		/* HEADER, BODY, TEXT */
+	size_t needle_ix, name_ix;	/* of the needle and of HEADER's name in the search index's question */
 	uint64_t keyword_bit;		/* KEYWORD: filled by the one who runs it; 0: mailbox has no such keyword */
 };
 

@@ -5,25 +5,63 @@
 #include "searchrun.h"
 
 #include "../libmail/charset.h"
-#include "../libmail/header.h"
+#include "../libmail/mailtext.h"
 
-enum { SCRATCH_MAX_OCTETS = TEXT_READ_MAX_OCTETS * 2, DAY_S = 86400 };
+enum { DAY_S = 86400, NAMES_OCTETS = 4096 };
+
+static size_t add_lookup(struct search_run *r, struct str folded)
+{
+	if (r->n_lookups == SEARCH_FILTER_NEEDLES_MAX)
+		return r->n_lookups;		/* is not looked up: every message may have it */
+	r->lookup[r->n_lookups] = folded;
+	return r->n_lookups++;
+}
+
+/* A field is a text with its name, so a message without the name has no such field. Not so when the
+ * name looks like an encoded word: the text has it decoded. */
+static struct str name_lookup(struct search_run *r, struct str name)
+{
+	size_t from = r->names.n;
+
+	for (size_t i = 0; i < name.n; i++)
+		if (name.p[i] <= ' ' || name.p[i] > '~' || name.p[i] == '=')
+			return STR("");
+	if (r->names.cap - from < name.n)	/* it must not move */
+		return STR("");
+	(void)text_fold(&r->names, name);
+	return str_skip(buf_str(&r->names), from);
+}
+
+static void add_lookups(struct search_run *r, struct search_node *n)
+{
+	if (n->op != SEARCH_HEADER && n->op != SEARCH_BODY && n->op != SEARCH_TEXT)
+		return;
+	n->needle_ix = add_lookup(r, buf_str(&n->needle.folded));
+	if (n->op == SEARCH_HEADER)
+		n->name_ix = add_lookup(r, name_lookup(r, n->name));
+}
 
 void search_run_init(struct search_run *r, struct mailbox *mb, struct search *search)
 {
 	*r = (struct search_run){ .mb = mb, .search = search };
-	buf_init(&r->scratch, SCRATCH_MAX_OCTETS);
+	buf_init(&r->scratch, MAILTEXT_SCRATCH_OCTETS);
+	buf_init(&r->names, NAMES_OCTETS);
+	(void)buf_reserve(&r->names, NAMES_OCTETS);
 	for (size_t k = 0; search_node_at(search, k) != NULL; k++) {
 		struct search_node *n = search_node_at(search, k);
 
 		for (size_t i = 0; n->op == SEARCH_KEYWORD && i < mailbox_n_keywords(mb); i++)
 			if (str_eq_nocase(mailbox_keyword(mb, i), n->name))
 				n->keyword_bit = (uint64_t)1 << i;
+		add_lookups(r, n);
 	}
+	r->filter = search_filter_new(mb, r->lookup, r->n_lookups);
 }
 
 void search_run_free(struct search_run *r)
 {
+	search_filter_free(&r->filter);
+	buf_free(&r->names);
 	buf_free(&r->scratch);
 }
 
@@ -86,24 +124,18 @@ static bool sent_in_days(struct search_run *r, const struct search_node *n)
 	return in_days(n, date_day(d));
 }
 
-/* The decoded value of one field, in r->scratch. */
-static bool value_has(struct search_run *r, struct needle *needle, struct str value)
+static bool see(void *ctx, struct str utf8, bool begins)
 {
-	buf_reset(&r->scratch);
-	(void)header_decode(&r->scratch, value);
-	return needle_in(needle, buf_str(&r->scratch));
+	struct needle *needle = ctx;
+
+	if (begins)
+		needle_restart(needle);
+	return needle_feed(needle, utf8);
 }
 
-static bool fields_have(struct search_run *r, struct search_node *n, struct str header)
+static struct mailtext texts(const struct search_run *r)
 {
-	struct header_iter it;
-	struct header_field f;
-
-	header_iter_init(&it, header);
-	while (header_next(&it, &f))
-		if (str_eq_nocase(f.name, n->name) && value_has(r, &n->needle, f.value))
-			return true;
-	return false;
+	return (struct mailtext){ r->text.prefix, r->text.body, &r->record };
 }
 
 /* The record tells which fields a message has; what was put before it at delivery is not in the
@@ -114,67 +146,43 @@ static bool header_has(struct search_run *r, struct search_node *n)
 		STR_INIT("From"), STR_INIT("To"), STR_INIT("Cc"), STR_INIT("Bcc"), STR_INIT("Subject"),
 		STR_INIT("Message-ID"), STR_INIT("In-Reply-To"), STR_INIT("References"), STR_INIT("Date"),
 	};
+	struct mailtext t;
 
 	for (size_t i = 0; i < COUNTOF(never_added); i++)
 		if (str_eq_nocase(n->name, never_added[i]) &&
 		    (!need_record(r) || !record_may_have_field(&r->record, n->name)))
 			return false;
-	return need_text(r) && (fields_have(r, n, r->text.prefix) || fields_have(r, n, r->text.body));
+	if (!need_text(r))
+		return false;
+	t = texts(r);
+	return mailtext_field(&t, n->name, &r->scratch, see, &n->needle);
 }
 
-static bool header_text_has(struct search_run *r, struct needle *needle, struct str header)
-{
-	struct header_iter it;
-	struct header_field f;
-
-	header_iter_init(&it, header);
-	while (header_next(&it, &f))
-		if (value_has(r, needle, f.raw))
-			return true;
-	return false;
-}
-
-static bool leaf_has(struct search_run *r, struct needle *needle, const struct record_part *p)
-{
-	struct text_reader t;
-	bool found = false;
-
-	text_reader_init(&t, str_head(str_skip(r->text.body, p->body_at), p->body_octets), p->encoding,
-	    p->charset, str_eq_nocase(p->subtype, STR("html")));
-	needle_restart(needle);
-	do {
-		buf_reset(&r->scratch);
-		if (!text_read(&t, &r->scratch))
-			break;
-		found = needle_feed(needle, buf_str(&r->scratch));
-	} while (!found);
-	text_reader_end(&t);
-	return found;
-}
-
-/* The text parts, and the headers of messages inside the message. */
 static bool body_has(struct search_run *r, struct needle *needle)
 {
+	struct mailtext t;
+
 	if (!need_record(r) || !need_text(r))
 		return false;
-	for (uint32_t ix = 0; ix < r->record.n_parts; ix++) {
-		struct record_part p = record_part(&r->record, ix);
-		struct str header = str_head(str_skip(r->text.body, p.header_at), p.header_octets);
-
-		if (p.kind == MIME_LEAF && str_eq_nocase(p.type, STR("text")) && leaf_has(r, needle, &p))
-			return true;
-		if (p.parent != MIME_NONE &&
-		    record_part(&r->record, (uint32_t)p.parent).kind == MIME_MESSAGE &&
-		    header_text_has(r, needle, header))
-			return true;
-	}
-	return false;
+	t = texts(r);
+	return mailtext_each(&t, MAILTEXT_BODY, &r->scratch, see, needle);
 }
 
 static bool text_has(struct search_run *r, struct needle *needle)
 {
-	return need_text(r) && (header_text_has(r, needle, r->text.prefix) ||
-	    header_text_has(r, needle, r->text.body) || body_has(r, needle));
+	struct mailtext t;
+
+	if (!need_text(r))
+		return false;
+	t = texts(r);
+	return mailtext_each(&t, MAILTEXT_HEADER, &r->scratch, see, needle) || body_has(r, needle);
+}
+
+/* Does the search index leave it open whether the message has what the key asks for? */
+static bool may_have(struct search_run *r, const struct search_node *n)
+{
+	return search_filter_may_have(r->filter, n->needle_ix, r->m) &&
+	    (n->op != SEARCH_HEADER || search_filter_may_have(r->filter, n->name_ix, r->m));
 }
 
 static bool eval(struct search_run *r, struct search_node *n);
@@ -217,11 +225,11 @@ static bool eval_op(struct search_run *r, struct search_node *n)
 	case SEARCH_SENT_DAYS:
 		return sent_in_days(r, n);
 	case SEARCH_HEADER:
-		return header_has(r, n);
+		return may_have(r, n) && header_has(r, n);
 	case SEARCH_BODY:
-		return body_has(r, &n->needle);
+		return may_have(r, n) && body_has(r, &n->needle);
 	case SEARCH_TEXT:
-		return text_has(r, &n->needle);
+		return may_have(r, n) && text_has(r, &n->needle);
 	case SEARCH_AND:
 	case SEARCH_OR:
 		return eval_children(r, n);

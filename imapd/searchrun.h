@@ -4,13 +4,17 @@
 #define IMAPD_SEARCHRUN_H
 
 #include "../libmail/record.h"
-#include "../libstore/mailbox.h"
+#include "../libstore/search.h"
 #include "searchprog.h"
 
 struct search_run {
 	struct mailbox *mb;
 	struct search *search;
 	struct buf scratch;		/* decoded header text or body chunks */
+	struct search_filter *filter;	/* knows of many messages that a key does not match */
+	struct str lookup[SEARCH_FILTER_NEEDLES_MAX];
+	size_t n_lookups;
+	struct buf names;		/* folded names of fields */
 	/* the message at hand */
 	struct message *m;
 	uint32_t msgno;

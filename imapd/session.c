@@ -3,6 +3,7 @@
  * Invariant: at the arena's reset nothing of the last command is referred to any more. */
 #include "../libbase/clock.h"
 #include "../libbase/log.h"
+#include "../libstore/search.h"
 #include "session.h"
 
 static void greet(struct imap_session *s)
@@ -70,6 +71,7 @@ static void leave_store(void *arg)
 	struct store *store = arg;
 
 	store_tend(store);
+	search_tend(store);
 	store_close(&store);
 }
 

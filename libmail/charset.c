@@ -8,6 +8,10 @@
 #include <iconv.h>
 #include <unicase.h>
 #include <uninorm.h>
+#include <unistring/version.h>
+#ifdef __GLIBC__
+#include <gnu/libc-version.h>
+#endif
 
 #include "charset.h"
 #include "mutf7.h"
@@ -187,6 +191,36 @@ void charset_warm(void)
 	for (int i = 0; i < N_ICONV; i++)
 		iconv_keep(i);
 	pool.sealed = true;
+}
+
+static uint32_t mix(uint32_t h, const void *p, size_t n)
+{
+	const unsigned char *octets = p;
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ octets[i]) * 16777619u;	/* FNV-1a */
+	return h;
+}
+
+uint32_t charset_fingerprint(void)
+{
+	static uint32_t known;
+	uint32_t h = 2166136261u;
+
+	if (!pool.sealed || known != 0)
+		return known;
+	h = mix(h, &_libunistring_version, sizeof _libunistring_version);
+#ifdef __GLIBC__
+	h = mix(h, gnu_get_libc_version(), strlen(gnu_get_libc_version()));
+#endif
+	for (int i = 0; i < N_TABLES; i++) {
+		h = mix(h, &pool.tables[i].there, 1);
+		h = mix(h, pool.tables[i].high, sizeof pool.tables[i].high);
+	}
+	for (int i = 0; i < N_ICONV; i++)
+		h = mix(h, &pool.iconvs[i].there, 1);
+	known = h != 0 ? h : 1;
+	return known;
 }
 
 /* Lower case; false for what can't be a name: iconv gives "/" a meaning of its own. */

@@ -22,6 +22,11 @@ enum charset_result {
  * all: US-ASCII, UTF-8, windows-1252, ISO-8859-1 (read as windows-1252). */
 void charset_warm(void);
 
+/* A number for everything outside of this source that decides what text_fold and the charsets make of octets: the
+ * libraries' versions, the converters there are. 0 before charset_warm. What was derived from text under another number
+ * must not be believed. */
+uint32_t charset_fingerprint(void);
+
 /* Is it known (so that SEARCH CHARSET need not answer BADCHARSET)? */
 bool charset_known(struct str name);
 

@@ -13,7 +13,10 @@ enum mailtext_what {
 	MAILTEXT_ALL = 3
 };
 
-enum { MAILTEXT_SCRATCH_OCTETS = TEXT_READ_MAX_OCTETS * 2 };	/* the scratch buffer's max */
+enum {
+	MAILTEXT_RULES = 1,	/* to be raised with any change to what libmail makes of a message's texts, or folds them to */
+	MAILTEXT_SCRATCH_OCTETS = TEXT_READ_MAX_OCTETS * 2	/* the scratch buffer's max */
+};
 
 struct mailtext {
 	struct str prefix, body;	/* the message is prefix followed by body */

@@ -80,6 +80,23 @@ static enum err_kind open_large(struct store *s, const struct rec_message *r, st
 	return ERR_OK;
 }
 
+/* The rest of opening, for a record that was read. */
+static enum err_kind open_read(struct store *s, struct journal_pos pos, const struct journal_view *v,
+    const struct rec_message *r, struct message_text *t, struct err *e)
+{
+	enum err_kind k = journal_fd(s->journal, pos.seg, &t->seg_fd, e);
+
+	if (k == ERR_OK) {
+		t->prefix_off = pos.off + sizeof v->h + (uint64_t)(t->prefix.p - v->payload.p);
+		t->body_off = t->prefix_off + t->prefix.n;
+		if (r->large_id != 0)
+			k = open_large(s, r, t, e);
+	}
+	if (k != ERR_OK)
+		message_close(t);
+	return k;
+}
+
 enum err_kind message_open(struct mailbox *mb, const struct message *m, struct message_text *out,
     struct err *e)
 {
@@ -89,19 +106,27 @@ enum err_kind message_open(struct mailbox *mb, const struct message *m, struct m
 	enum err_kind k = read_record(mb, m, true, &v, &r, &t, e);
 
 	if (k == ERR_OK)
-		k = journal_fd(mb->s->journal, m->seg, &t.seg_fd, e);
-	if (k == ERR_OK) {
-		t.prefix_off = m->off + sizeof v.h + (uint64_t)(t.prefix.p - v.payload.p);
-		t.body_off = t.prefix_off + t.prefix.n;
-		if (r.large_id != 0)
-			k = open_large(mb->s, &r, &t, e);
-	}
-	if (k != ERR_OK) {
-		message_close(&t);
+		k = open_read(mb->s, (struct journal_pos){ m->seg, m->off }, &v, &r, &t, e);
+	if (k == ERR_OK)
+		*out = t;
+	return k;
+}
+
+enum err_kind message_open_at(struct store *s, struct journal_pos pos, struct message_text *out, struct err *e)
+{
+	struct message_text t = { .large_fd = -1, .seg_fd = -1 };
+	struct journal_view v;
+	struct rec_message r;
+	enum err_kind k = journal_read(s->journal, pos, true, &v, e);
+
+	if (k != ERR_OK)
 		return k;
-	}
-	*out = t;
-	return ERR_OK;
+	if ((v.h.type != REC_MESSAGE && v.h.type != REC_KEPT) ||
+	    !rec_get_message(v.payload, &r, &t.record, &t.prefix, &t.body))
+		return err_set(e, ERR_CORRUPT, 0, "no message at %u:%u", pos.seg, pos.off);
+	if ((k = open_read(s, pos, &v, &r, &t, e)) == ERR_OK)
+		*out = t;
+	return k;
 }
 
 void message_close(struct message_text *t)

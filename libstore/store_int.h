@@ -93,6 +93,7 @@ struct store {
 	int wake_fd;			/* touched to wake watchers */
 	uint64_t later_seq;		/* appended with sync_later, not yet synced, and in which epoch */
 	uint32_t later_epoch;
+	bool search_wanting;		/* a search met an ended segment without a usable search file */
 	uint64_t verified_large;	/* id of the large body whose checksum was checked last */
 	struct mailbox *mailboxes;	/* open ones, for the check at close */
 };
@@ -256,6 +257,11 @@ bool rec_get_view(struct str payload, struct rec_view *out, struct str *name, st
 bool ranges_put(struct buf *out, const uint32_t *uids, size_t n, uint32_t *out_n);
 /* The mailbox a record is about, 0 for none. */
 uint32_t rec_mailbox_id(const struct journal_view *v);
+
+/* -- message.c -- */
+/* message_open for whoever knows a place in the journal and no row. Errors: ERR_CORRUPT, ERR_NOENT, ERR_TEMP. */
+enum err_kind message_open_at(struct store *s, struct journal_pos pos, struct message_text *out, struct err *e)
+    CHECKED;
 
 /* -- names.c -- */
 /* Checks a mailbox name and gives its canonical form (INBOX upper-case, no trailing separator) as a view or a static

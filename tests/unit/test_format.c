@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../../libstore/record_types.h"
+#include "../../libstore/search_int.h"
 #include "tap.h"
 
 #define ROW(type, member) \
@@ -13,6 +14,19 @@ static const struct row {
 	const char *type, *member;
 	size_t off, octets;
 } rows[] = {
+	ROW(search_header, magic),
+	ROW(search_header, version),
+	ROW(search_header, seg),
+	ROW(search_header, store_id),
+	ROW(search_header, salt),
+	ROW(search_header, end_crc),
+	ROW(search_header, rules),
+	ROW(search_header, n_keys),
+	ROW(search_header, n_docs),
+	ROW(search_header, payload_octets),
+	ROW(search_header, blocks_crc),
+	ROW(search_header, reserved),
+	ROW(search_header, crc),
 	ROW(seg_header, magic),
 	ROW(seg_header, version),
 	ROW(seg_header, number),
