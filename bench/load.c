@@ -24,15 +24,24 @@
 enum {
 	IN_OCTETS = 1 << 17,
 	LINE_OCTETS = 4096,
-	REPLY_WAIT_S = 60,
+	REPLY_WAIT_S = 300,	/* a search that reads 100,000 files takes its time */
 	PIPELINE = 64,		/* commands in flight while filling */
 	MESSAGE_MAX_OCTETS = 1 << 24,
+	MULTIAPPEND = 200,	/* messages of one command, where the server takes them */
+	VOCABULARY = 50000,	/* words that bodies are made of, the first ones often */
+	SUBJECT_WORDS = 5,
 };
+
+#define RARE_WORD "quetzalcoatlus"	/* in the subject and the body of one message: the middle one */
 
 struct options {
 	const char *host, *port, *domain, *password;
 	const char *user;			/* a printf pattern with one %d */
-	int connections, users;
+	const char *mailbox;
+	char **commands;			/* of the scenarios that run what they are told */
+	int n_commands;
+	int connections, users, first_user;
+	bool multiappend;
 	long ops;
 	size_t size;
 };
@@ -213,13 +222,15 @@ static void imap_logout(struct worker *w)
 static void imap_open(struct worker *w)
 {
 	imap_login(w);
-	imap_command(w, "SELECT INBOX");
+	say(w, "%u SELECT %s\r\n", ++w->tag, w->o->mailbox);
+	imap_wait(w, w->tag);
 }
 
 static void put_append(struct worker *w)
 {
 	char head[96];
-	int n = snprintf(head, sizeof head, "%u APPEND INBOX {%zu+}\r\n", ++w->tag, w->o->size);
+	int n = snprintf(head, sizeof head, "%u APPEND %s {%zu+}\r\n", ++w->tag, w->o->mailbox,
+	    w->o->size);
 	static char all[MESSAGE_MAX_OCTETS + 128];
 
 	memcpy(all, head, (size_t)n);
@@ -228,10 +239,33 @@ static void put_append(struct worker *w)
 	put(w, all, (size_t)n + w->o->size + 2);
 }
 
+/* The commands that were given as arguments, one by one from the i-th on, round and round. A '%' is the number of the
+ * operation, from 1. */
+static void given_command(struct worker *w, long i)
+{
+	const char *c = w->o->commands[i % w->o->n_commands], *percent = strchr(c, '%');
+
+	if (percent == NULL)
+		imap_command(w, c);
+	else {
+		say(w, "%u %.*s%ld%s\r\n", ++w->tag, (int)(percent - c), c, i + 1, percent + 1);
+		imap_wait(w, w->tag);
+	}
+}
+
+static void run_commands(struct worker *w, long ops)
+{
+	for (long i = 0; i < ops; i++)
+		given_command(w, i);
+}
+
+/* An operation is a session: log-in, SELECT, the given commands, log-out. */
 static void run_login(struct worker *w, long ops)
 {
 	for (long i = 0; i < ops; i++) {
 		imap_open(w);
+		for (int c = 0; c < w->o->n_commands; c++)
+			imap_command(w, w->o->commands[c]);
 		imap_logout(w);
 	}
 }
@@ -252,6 +286,79 @@ static void run_fill(struct worker *w, long ops)
 			put_append(w);
 		imap_wait(w, w->tag - (unsigned)(sent - done) + 1);
 	}
+}
+
+/* -- mail made of words: no two messages are alike -- */
+
+static uint64_t random_next(uint64_t *r)
+{
+	*r ^= *r << 13;
+	*r ^= *r >> 7;
+	*r ^= *r << 17;
+	return *r;
+}
+
+/* Words of two to five syllables; small numbers, which are common words, come much more often. */
+static size_t put_word(char *out, uint64_t *r)
+{
+	static const char *const syllables[] = { "ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu",
+		"na", "pe", "ri", "so", "tu", "va" };
+	double u = (double)(random_next(r) >> 11) / 9007199254740992.0;
+	unsigned word = (unsigned)(u * u * u * VOCABULARY), n = 0;
+
+	for (word += 16; word > 0; word /= 16) {
+		memcpy(out + n, syllables[word % 16], 2);
+		n += 2;
+	}
+	return n;
+}
+
+static void make_words(struct worker *w, char *m, long number, bool rare)
+{
+	uint64_t r = 0x9e3779b97f4a7c15u * (uint64_t)(number + 1) + (uint64_t)w->ix;
+	size_t n = (size_t)sprintf(m, "From: Sender %ld <sender%ld@example.org>\r\nTo: <someone@%s>\r\n"
+	    "Date: Sat, 21 Nov 2026 12:00:00 +0000\r\nMessage-ID: <words.%d.%ld@example.org>\r\nSubject: ",
+	    number % 97, number % 97, w->o->domain, w->ix, number), col = 0;
+
+	for (int i = 0; i < SUBJECT_WORDS; i++) {
+		n += put_word(m + n, &r);
+		m[n++] = ' ';
+	}
+	n += (size_t)sprintf(m + n, "%s\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii"
+	    "\r\n\r\n%s", rare ? RARE_WORD : "end", rare ? RARE_WORD " " : "");
+	while (n + 16 < w->o->size) {
+		size_t k = put_word(m + n, &r);
+
+		n += k;
+		col += k + 1;
+		m[n++] = col > 66 ? '\r' : ' ';
+		if (col > 66) {
+			m[n++] = '\n';
+			col = 0;
+		}
+	}
+	memset(m + n, '.', w->o->size - 2 - n);
+	n = w->o->size - 2;
+	memcpy(m + n, "\r\n", 2);
+}
+
+static void run_fill_words(struct worker *w, long ops)
+{
+	long batch = w->o->multiappend ? MULTIAPPEND : 1, sent = 0, waited = 0;
+
+	for (long n = 0; n < ops; sent++) {
+		say(w, "%u APPEND %s", ++w->tag, w->o->mailbox);
+		for (long k = 0; k < batch && n < ops; k++, n++) {
+			make_words(w, w->message, n, n == ops / 2);
+			say(w, " {%zu+}\r\n", w->o->size);
+			put(w, w->message, w->o->size);
+		}
+		put(w, "\r\n", 2);
+		if (sent - waited >= (w->o->multiappend ? 0 : PIPELINE - 1))
+			imap_wait(w, w->tag - (unsigned)(sent - waited++));
+	}
+	while (waited < sent)
+		imap_wait(w, w->tag - (unsigned)(sent - ++waited));
 }
 
 static void run_fetch(struct worker *w, long ops)
@@ -418,11 +525,13 @@ static const struct scenario {
 	{ "imap-fetch", imap_open, run_fetch },
 	{ "imap-flags", imap_open, run_flags },
 	{ "imap-noop", imap_open, run_noop },
+	{ "imap-commands", imap_open, run_commands },
 	{ "pop3-drain", NULL, run_drain },
 	{ "pop3-poll", NULL, run_poll },
 	{ "smtp", open_smtp, run_deliver },
 	{ "lmtp", open_lmtp, run_deliver },
 	{ "fill", imap_open, run_fill },
+	{ "fill-words", imap_open, run_fill_words },
 	{ "empty", imap_open, run_empty },
 	{ "arrive", imap_login, run_arrive },
 };
@@ -463,7 +572,7 @@ static void run_worker(const struct options *o, const struct scenario *sc, int i
 	w->ix = ix;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-	snprintf(w->user, sizeof w->user, o->user, ix % o->users);
+	snprintf(w->user, sizeof w->user, o->user, o->first_user + ix % o->users);
 #pragma GCC diagnostic pop
 	w->message = make_message(o, ix);
 	if (sc->open != NULL)
@@ -509,14 +618,15 @@ static void measure(const struct options *o, const struct scenario *sc)
 	took = now_s() - start;
 	if (bad > 0)
 		die("%d workers failed", bad);
-	printf("%s\t%d\t%ld\t%.3f\t%.1f\n", sc->name, o->connections, o->ops, took,
+	printf("%s\t%d\t%ld\t%.6f\t%.1f\n", sc->name, o->connections, o->ops, took,
 	    (double)o->ops / took);
 }
 
 static void usage(void)
 {
-	fputs("usage: load [-H host] [-d domain] [-u user%d] [-w password] [-U users]\n"
-	    "            [-c connections] [-n ops] [-s octets] -p port SCENARIO\nscenarios:", stderr);
+	fputs("usage: load [-H host] [-d domain] [-u user%d] [-f first] [-w password] [-U users]\n"
+	    "            [-c connections] [-n ops] [-s octets] [-m mailbox] [-M] -p port SCENARIO [COMMAND …]\n"
+	    "scenarios:", stderr);
 	for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++)
 		fprintf(stderr, " %s", scenarios[i].name);
 	fputc('\n', stderr);
@@ -534,15 +644,19 @@ static bool good_pattern(const char *p)
 int main(int argc, char **argv)
 {
 	struct options o = { .host = "127.0.0.1", .domain = "pennypost.test", .password = "penny",
-		.user = "u%d", .connections = 1, .users = 1, .ops = 1000, .size = 4096 };
+		.user = "u%d", .connections = 1, .users = 1, .ops = 1000, .size = 4096,
+		.mailbox = "INBOX" };
 	int opt;
 
-	while ((opt = getopt(argc, argv, "H:p:d:u:w:U:c:n:s:")) != -1) {
+	while ((opt = getopt(argc, argv, "H:p:d:u:f:w:U:c:n:s:m:M")) != -1) {
 		switch (opt) {
 		case 'H': o.host = optarg; break;
 		case 'p': o.port = optarg; break;
 		case 'd': o.domain = optarg; break;
 		case 'u': o.user = optarg; break;
+		case 'f': o.first_user = atoi(optarg); break;
+		case 'm': o.mailbox = optarg; break;
+		case 'M': o.multiappend = true; break;
 		case 'w': o.password = optarg; break;
 		case 'U': o.users = atoi(optarg); break;
 		case 'c': o.connections = atoi(optarg); break;
@@ -551,11 +665,14 @@ int main(int argc, char **argv)
 		default: usage();
 		}
 	}
-	if (o.port == NULL || optind != argc - 1 || o.connections < 1 || o.users < 1 || o.ops < 1 ||
+	if (o.port == NULL || optind >= argc || o.connections < 1 || o.users < 1 || o.ops < 1 ||
 	    !good_pattern(o.user))
 		usage();
+	o.commands = argv + optind + 1;
+	o.n_commands = argc - optind - 1;
 	for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++)
-		if (strcmp(scenarios[i].name, argv[optind]) == 0) {
+		if (strcmp(scenarios[i].name, argv[optind]) == 0 &&
+		    (o.n_commands > 0 || scenarios[i].run != run_commands)) {
 			measure(&o, &scenarios[i]);
 			return 0;
 		}
