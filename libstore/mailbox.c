@@ -573,21 +573,35 @@ static void forget_newer(struct mailbox *mb)
 		mb->n--;
 }
 
-static enum err_kind put_back(struct mailbox *mb, uint32_t uid, struct err *e)
-{
-	size_t ix = mailbox_lower_bound(mb, uid);
+struct uid_list {
+	uint32_t *v;
+	size_t n, cap;
+};
 
-	if (uid >= mb->uidnext || (ix < mb->n && mb->m[ix].uid == uid))
-		return ERR_OK;
-	if (!grow(mb, 1))
-		return no_memory(e);
-	memmove(&mb->m[ix + 1], &mb->m[ix], (mb->n - ix) * sizeof mb->m[0]);
-	mb->m[ix] = (struct message){ .uid = uid, .modseq = 1 };
-	mb->n++;
-	return ERR_OK;
+static bool uid_list_add(struct uid_list *l, uint32_t uid)
+{
+	if (l->n == l->cap) {
+		size_t cap = l->cap > 0 ? l->cap * 2 : 256;
+		uint32_t *v = realloc(l->v, cap * sizeof *v);
+
+		if (v == NULL)
+			return false;
+		l->v = v;
+		l->cap = cap;
+	}
+	l->v[l->n++] = uid;
+	return true;
 }
 
-static enum err_kind put_back_expunged(struct mailbox *mb, uint64_t upto, struct err *e)
+static int by_uid(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* The UIDs of the view that records behind it, up to `upto`, expunged. */
+static enum err_kind expunged_since(struct mailbox *mb, uint64_t upto, struct uid_list *l, struct err *e)
 {
 	struct journal_pos at = mb->pos;
 	uint64_t seq = mb->seq;
@@ -609,9 +623,46 @@ static enum err_kind put_back_expunged(struct mailbox *mb, uint64_t upto, struct
 			struct uid_range u = range_at(r, i);
 
 			for (uint64_t uid = u.lo; uid <= u.hi && uid < mb->uidnext && k == ERR_OK; uid++)
-				k = put_back(mb, (uint32_t)uid, e);
+				k = uid_list_add(l, (uint32_t)uid) ? ERR_OK : no_memory(e);
 		}
 	}
+	return k;
+}
+
+/* Merges them into the view from its end, each where its UID belongs. */
+static void put_back(struct mailbox *mb, const struct uid_list *l)
+{
+	size_t from = mb->n, to = mb->n + l->n;
+
+	mb->n = to;
+	for (size_t i = l->n; i > 0;) {
+		if (from > 0 && mb->m[from - 1].uid > l->v[i - 1])
+			mb->m[--to] = mb->m[--from];
+		else
+			mb->m[--to] = (struct message){ .uid = l->v[--i], .modseq = 1 };
+	}
+}
+
+static enum err_kind put_back_expunged(struct mailbox *mb, uint64_t upto, struct err *e)
+{
+	struct uid_list l = { NULL, 0, 0 };
+	size_t n = 0;
+	enum err_kind k = expunged_since(mb, upto, &l, e);
+
+	if (l.n > 1)
+		qsort(l.v, l.n, sizeof l.v[0], by_uid);
+	for (size_t i = 0; i < l.n; i++) {	/* once each, and only what the index has not */
+		size_t ix = mailbox_lower_bound(mb, l.v[i]);
+
+		if ((n == 0 || l.v[n - 1] != l.v[i]) && (ix == mb->n || mb->m[ix].uid != l.v[i]))
+			l.v[n++] = l.v[i];
+	}
+	l.n = n;
+	if (k == ERR_OK && !grow(mb, l.n))
+		k = no_memory(e);
+	if (k == ERR_OK)
+		put_back(mb, &l);
+	free(l.v);
 	return k;
 }
 
