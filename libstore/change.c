@@ -143,6 +143,8 @@ static enum err_kind append_locked(struct store *s, uint32_t id, const struct bo
 	if (slot == NULL || !(slot->state & MAILBOX_EXISTS) || (slot->state & MAILBOX_NOSELECT))
 		return err_set(e, ERR_NOENT, 0, "mailbox was deleted");
 	m->mailbox = id = slot->id;
+	if ((k = quota_room(s, slot, NULL, 1, m->size_octets, how->last_may_pass, e)) != ERR_OK)
+		return k;
 	/* the body may have been filed before, expunged, and taken by compaction just now */
 	if (b->fd >= 0 && !body_is_linked(b, s) && (k = body_link(b, s, e)) != ERR_OK)
 		return k;
@@ -362,7 +364,7 @@ enum err_kind view_change(struct mailbox *mb, struct str view, const uint32_t *u
 {
 	static const char pad[8];
 	struct buf ranges = BUF_INIT(GROUP_MAX_OCTETS / 2);
-	struct rec_view rec = { .mailbox = mb->id, .add = add, .name_octets = (uint32_t)view.n };
+	struct rec_view rec = { .mailbox = mb->id, .how = add ? VIEW_ADDS : VIEW_TAKES, .name_octets = (uint32_t)view.n };
 	struct journal_rec r;
 	enum err_kind k;
 

@@ -79,7 +79,7 @@ static enum err_kind copy_into(struct copying *c, const struct ctl_slot *dst, ui
 }
 
 static enum err_kind copy_locked(struct mailbox *mb, const uint32_t *uids, size_t n, uint32_t dst_id,
-    uint32_t *src_uids, struct copying *c, uint32_t *out_validity, struct err *e)
+    bool move, uint32_t *src_uids, struct copying *c, uint32_t *out_validity, struct err *e)
 {
 	const struct ctl_slot *dst = ctl_find_id(mb->s, dst_id);
 	uint64_t used = 0;
@@ -107,7 +107,7 @@ static enum err_kind copy_locked(struct mailbox *mb, const uint32_t *uids, size_
 		.n_unseen = c->copy.n_unseen, .octets = c->copy.octets };
 	if (c->entries.full || !ranges_put(&c->ranges, src_uids, c->copy.n, &c->gone.n_ranges))
 		return err_set(e, ERR_LIMIT, 0, "too many messages at once");
-	return ERR_OK;
+	return quota_room(mb->s, dst, move ? ctl_find_id(mb->s, mb->id) : NULL, c->copy.n, c->copy.octets, false, e);
 }
 
 enum err_kind mailbox_copy(struct mailbox *mb, const uint32_t *uids, size_t n, uint32_t dst_id,
@@ -121,7 +121,7 @@ enum err_kind mailbox_copy(struct mailbox *mb, const uint32_t *uids, size_t n, u
 	enum err_kind k;
 
 	if ((k = op_begin(mb, e)) == ERR_OK) {
-		k = copy_locked(mb, uids, n, dst_id, src_uids, &c, out_uidvalidity, e);
+		k = copy_locked(mb, uids, n, dst_id, move, src_uids, &c, out_uidvalidity, e);
 		if (k == ERR_OK && c.copy.n > 0) {
 			n_rec = keyword_records(&c.add, r);
 			r[n_rec++] = (struct journal_rec){ REC_COPY, {
@@ -203,7 +203,9 @@ static enum err_kind undelete_locked(struct store *s, struct undeleting *u, uint
 	}
 	for (size_t i = 0; i < u->n && k == ERR_OK; i++)
 		add_entry(c, &u->m[i]);
-	return k == ERR_OK && c->entries.full ? err_set(e, ERR_LIMIT, 0, "too many messages at once") : k;
+	if (k == ERR_OK && c->entries.full)
+		return err_set(e, ERR_LIMIT, 0, "too many messages at once");
+	return k != ERR_OK ? k : quota_room(s, ctl_find_id(s, dst_id), NULL, c->copy.n, c->copy.octets, false, e);
 }
 
 static enum err_kind undelete(struct store *s, struct undeleting *u, const uint32_t *uids, size_t n, uint32_t dst_id,

@@ -164,6 +164,46 @@ static enum err_kind corrupt(const struct journal_view *v, struct err *e)
 	    v->pos.off, v->h.type);
 }
 
+static void set_limits(struct store *s, const struct rec_quota *q)
+{
+	struct quota_limits l = { q->set & (QUOTA_STORAGE | QUOTA_MESSAGES), q->storage_octets, q->n_messages };
+	struct ctl_slot *slot = q->mailbox != 0 ? ctl_find_id(s, q->mailbox) : NULL;
+
+	if (q->mailbox == 0) {
+		s->ctl->quota = l;
+	} else if (slot != NULL) {	/* else it was deleted meanwhile */
+		slot->quota = l;
+		s->ctl->has_roots = 1;
+	}
+}
+
+static enum err_kind apply_quota(struct store *s, const struct journal_view *v, struct err *e)
+{
+	struct rec_quota q;
+
+	if (!rec_get_quota(v->payload, &q))
+		return corrupt(v, e);
+	set_limits(s, &q);
+	return ERR_OK;
+}
+
+/* The limits that follow the mailboxes of a snapshot. */
+static enum err_kind apply_snapshot_quotas(struct store *s, uint32_t n, struct str rest,
+    const struct journal_view *v, struct err *e)
+{
+	s->ctl->quota = (struct quota_limits){ .set = 0 };
+	s->ctl->has_roots = 0;
+	for (; n > 0; n--) {
+		struct rec_quota q;
+
+		if (!rec_get_quota(rest, &q))
+			return corrupt(v, e);
+		set_limits(s, &q);
+		rest = str_skip(rest, sizeof q);
+	}
+	return ERR_OK;
+}
+
 static enum err_kind apply_snapshot(struct store *s, const struct journal_view *v, struct err *e)
 {
 	struct rec_snapshot snap;
@@ -197,11 +237,12 @@ static enum err_kind apply_snapshot(struct store *s, const struct journal_view *
 		memcpy(slot->name, rest.p, m.name_octets);
 		rest = str_skip(rest, (m.name_octets + 7u) & ~(size_t)7);
 	}
-	return ERR_OK;
+	return apply_snapshot_quotas(s, snap.n_quotas, rest, v, e);
 }
 
-static void clear_counters(struct ctl_slot *slot)
+static void clear_slot(struct ctl_slot *slot)
 {
+	slot->quota = (struct quota_limits){ .set = 0 };
 	slot->n_messages = 0;
 	slot->n_unseen = 0;
 	slot->n_keywords = 0;
@@ -236,7 +277,7 @@ static enum err_kind apply_mailbox(struct store *s, const struct journal_view *v
 	}
 	if (!(m.state & MAILBOX_EXISTS) || (m.state & MAILBOX_NOSELECT)) {
 		note_large(s, slot->octets);
-		clear_counters(slot);
+		clear_slot(slot);
 	}
 	slot->state = m.state;
 	slot->uidvalidity = m.uidvalidity;
@@ -339,6 +380,8 @@ enum err_kind ctl_apply(struct store *s, const struct journal_view *v, struct er
 		return apply_snapshot(s, v, e);
 	if (v->h.type == REC_MAILBOX)
 		return apply_mailbox(s, v, e);
+	if (v->h.type == REC_QUOTA)
+		return apply_quota(s, v, e);
 	if (v->h.type >= COUNTOF(apply) || apply[v->h.type] == NULL)
 		return ERR_OK;
 	slot = ctl_find_id(s, rec_mailbox_id(v));
@@ -353,14 +396,24 @@ enum err_kind ctl_apply(struct store *s, const struct journal_view *v, struct er
 	return k;
 }
 
+static void put_limits(struct buf *out, uint32_t mailbox, const struct quota_limits *l)
+{
+	struct rec_quota q = { mailbox, l->set, l->storage_octets, l->n_messages };
+
+	if (l->set != 0)
+		buf_put(out, str_n((const char *)&q, sizeof q));
+}
+
 bool ctl_snapshot(const struct store *s, struct buf *out)
 {
 	static const char pad[8];
-	struct rec_snapshot snap = { 0, s->ctl->next_mailbox_id, s->ctl->last_uidvalidity, 0 };
+	struct rec_snapshot snap = { 0, s->ctl->next_mailbox_id, s->ctl->last_uidvalidity, s->ctl->quota.set != 0 };
 	const struct ctl_slot *slot = ctl_slots(s);
 
-	for (uint32_t i = 0; i < s->ctl->n_slots; i++)
+	for (uint32_t i = 0; i < s->ctl->n_slots; i++) {
 		snap.n_mailboxes += slot[i].state != 0;
+		snap.n_quotas += slot[i].state != 0 && slot[i].quota.set != 0;
+	}
 	buf_put(out, str_n((const char *)&snap, sizeof snap));
 	for (uint32_t i = 0; i < s->ctl->n_slots; i++) {
 		struct snapshot_mailbox m = {
@@ -374,6 +427,11 @@ bool ctl_snapshot(const struct store *s, struct buf *out)
 		buf_put(out, str_n((const char *)&m, sizeof m));
 		buf_put(out, str_n(slot[i].name, slot[i].name_octets));
 		buf_put(out, str_n(pad, -slot[i].name_octets & 7u));
+	}
+	put_limits(out, 0, &s->ctl->quota);
+	for (uint32_t i = 0; i < s->ctl->n_slots; i++) {
+		if (slot[i].state != 0)
+			put_limits(out, slot[i].id, &slot[i].quota);
 	}
 	return !out->full;
 }
@@ -396,6 +454,8 @@ static enum err_kind lay_out(struct store *s, struct journal_tail *tail, struct 
 	    (mkdirat(s->dirfd, "index", 0700) < 0 && errno != EEXIST) || fsync(s->dirfd) < 0)
 		return err_sys(e, errno, "lay out store");
 	s->ctl->n_slots = 0;
+	s->ctl->quota = (struct quota_limits){ .set = 0 };
+	s->ctl->has_roots = 0;
 	s->ctl->next_mailbox_id = 2;
 	s->ctl->last_uidvalidity = (uint32_t)clock_real_s();
 	if ((k = ctl_new_slot(s, &slot, e)) != ERR_OK)

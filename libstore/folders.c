@@ -139,6 +139,9 @@ struct change {
 	struct buf *names;		/* each record's name; views into it are made at the end */
 	size_t n, cap;
 	uint32_t next_id, next_validity;
+	struct attr_list attrs;		/* that the last mailbox of the change gets */
+	struct rec_attr *attr_recs;
+	struct arena *arena;		/* they lie in it */
 };
 
 static void change_free(struct change *c)
@@ -148,6 +151,9 @@ static void change_free(struct change *c)
 	free(c->r);
 	free(c->m);
 	free(c->names);
+	free(c->attrs.v);
+	free(c->attr_recs);
+	arena_free(&c->arena);
 	memset(c, 0, sizeof *c);
 }
 
@@ -190,7 +196,15 @@ static enum err_kind change_commit(struct store *s, struct change *c, uint64_t *
 		c->r[i] = (struct journal_rec){ REC_MAILBOX, {
 			str_n((const char *)&c->m[i], sizeof c->m[i]), buf_str(&c->names[i]) } };
 	}
-	return c->n == 0 ? ERR_OK : store_append(s, c->r, c->n, NULL, out_seq, e);
+	for (size_t i = 0; i < c->attrs.n; i++) {
+		const struct attr *a = &c->attrs.v[i];
+
+		c->attr_recs[i] = (struct rec_attr){ c->m[c->n - 1].id, a->kind, (uint32_t)a->owner.n,
+			(uint32_t)a->name.n, (uint32_t)a->value.n, 1, 0 };
+		c->r[c->n + i] = (struct journal_rec){ REC_ATTR, {
+			str_n((const char *)&c->attr_recs[i], sizeof c->attr_recs[i]), a->owner, a->name, a->value } };
+	}
+	return c->n == 0 ? ERR_OK : store_append(s, c->r, c->n + c->attrs.n, NULL, out_seq, e);
 }
 
 /* A slot that holds only a subscription becomes the mailbox; a deleted or \Noselect one gets a new id, so that UIDs of
@@ -354,6 +368,21 @@ static bool add_inbox_rename(struct store *s, struct change *c, const struct ctl
 	    change_add(c, NULL, MAILBOX_EXISTS | subscribed, STR("INBOX"), str_n(NULL, 0));
 }
 
+/* RFC 5464 s.4.1: annotations go with the messages and stay with the name. */
+static enum err_kind keep_inbox_attrs(struct store *s, struct change *c, uint32_t inbox, struct err *e)
+{
+	struct journal_rec *r;
+	enum err_kind k;
+
+	c->arena = arena_new(ATTR_ARENA_OCTETS);
+	if ((k = attrs_load(s, inbox, c->arena, &c->attrs, e)) != ERR_OK || c->attrs.n == 0)
+		return k;
+	c->attr_recs = calloc(c->attrs.n, sizeof *c->attr_recs);
+	r = realloc(c->r, (c->n + c->attrs.n) * sizeof *r);
+	c->r = r != NULL ? r : c->r;
+	return r != NULL && c->attr_recs != NULL ? ERR_OK : err_set(e, ERR_TEMP, 0, "no memory");
+}
+
 static bool add_tree_rename(struct store *s, struct change *c, struct str from, struct str to)
 {
 	for (uint32_t i = 0; i < s->ctl->n_slots; i++) {
@@ -385,7 +414,7 @@ static enum err_kind prepare_rename(struct store *s, struct change *c, struct st
 	if (str_eq(from, STR("INBOX")) ? !add_inbox_rename(s, c, slot, to) :
 	    !add_tree_rename(s, c, from, to))
 		return too_many(e);
-	return ERR_OK;
+	return str_eq(from, STR("INBOX")) ? keep_inbox_attrs(s, c, slot->id, e) : ERR_OK;
 }
 
 enum err_kind store_rename(struct store *s, struct str from, struct str to, struct err *e)

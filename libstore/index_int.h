@@ -7,6 +7,7 @@
  *   "V" mailbox name 0 chunk     bits of a view: UIDs chunk*2048 …
  *   "G" mailbox chunk            expunged messages whose octets are still there: up to 64 struct index_gone, by UID as in "C"
  *   "D" mailbox                  of a deleted mailbox that has such messages: struct index_deleted, its name
+ *   "A" mailbox kind owner 0 name 0 piece   an attribute's value (index_attr.c)
  * Every value ends with a checksum of key and value: what went wrong in memory that processes share is an error then, and
  * not somebody else's mail. "G" rows go when compaction removes their segments, and with the last one of a deleted mailbox
  * its "D" and "K" rows: there the index may have forgotten what the journal still tells.
@@ -28,7 +29,7 @@ enum {
 	LOAD_CHUNKS = 256,		/* of a mailbox, read under one hold of the lock */
 	SLICE_CHUNKS = 64,		/* of all rows */
 	DELETED_AT_ONCE = 64,
-	KEY_MAX = 1 + 4 + VIEW_NAME_MAX_OCTETS + 1 + 4,
+	KEY_MAX = ENGINE_KEY_MAX_OCTETS,
 };
 
 struct index_pos {
@@ -48,6 +49,8 @@ struct index_msg {
 
 _Static_assert(sizeof(struct index_msg) == 48, "index row");
 _Static_assert(CHUNK_UIDS * sizeof(struct index_msg) + SEAL_OCTETS <= ENGINE_VALUE_MAX_OCTETS, "chunk fits a page");
+_Static_assert(1 + 4 + VIEW_NAME_MAX_OCTETS + 1 + 4 <= KEY_MAX, "a view's key");
+_Static_assert(1 + 4 + 1 + ATTR_OWNER_MAX_OCTETS + 1 + ATTR_NAME_MAX_OCTETS + 1 + 2 <= KEY_MAX, "an attribute's key");
 
 struct index_gone {
 	struct index_msg m;
@@ -114,5 +117,17 @@ enum err_kind row_seal(struct str key, struct str value, char *sealed, struct st
 enum err_kind roll_record(struct roll *r, const struct journal_view *v, struct err *e) CHECKED;
 /* Writes the changed chunks that were held back. */
 enum err_kind cache_flush(struct roll *r, struct err *e) CHECKED;
+
+/* -- index_read.c -- */
+/* The door for what only reads: one value; every row from `from` on whose key begins with prefix, until each
+ * returns false. */
+enum err_kind row_read(struct store *s, struct str key, struct str *out, struct err *e) CHECKED;
+enum err_kind row_scan(struct store *s, struct str from, struct str prefix,
+    bool (*each)(void *ctx, struct str key, struct str value), void *ctx, struct err *e) CHECKED;
+
+/* -- index_attr.c -- */
+enum err_kind roll_attr(struct roll *r, const struct journal_view *v, struct err *e) CHECKED;
+/* A mailbox went, and its attributes with it. */
+enum err_kind attrs_forget(struct roll *r, uint32_t mailbox, struct err *e) CHECKED;
 
 #endif

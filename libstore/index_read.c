@@ -8,7 +8,7 @@
 
 /* -- the door to the rows for what reads them -- */
 
-static enum err_kind row_read(struct store *s, struct str key, struct str *out, struct err *e)
+enum err_kind row_read(struct store *s, struct str key, struct str *out, struct err *e)
 {
 	enum err_kind k = engine_get(s->engine, key, out, e);
 
@@ -31,7 +31,7 @@ static bool unseal_each(void *ctx, struct str key, struct str value)
 	return r->each(r->ctx, key, value);
 }
 
-static enum err_kind row_scan(struct store *s, struct str from, struct str prefix,
+enum err_kind row_scan(struct store *s, struct str from, struct str prefix,
     bool (*each)(void *ctx, struct str key, struct str value), void *ctx, struct err *e)
 {
 	struct row_scan r = { each, ctx, e, ERR_OK };
@@ -390,7 +390,7 @@ static bool view_row(void *ctx, struct str key, struct str value)
 {
 	struct each_set *r = ctx;
 	struct uid_range ranges[VIEW_UIDS / 2];
-	struct rec_view view = { .add = 1 };
+	struct rec_view view = { .how = VIEW_ADDS | VIEW_AGAIN };
 	uint32_t base;
 
 	if (key.n < 11 || value.n != VIEW_UIDS / 8)
@@ -411,6 +411,19 @@ static bool view_row(void *ctx, struct str key, struct str value)
 	    str_n((const char *)ranges, view.n_ranges * sizeof ranges[0]));
 }
 
+static bool attr_row(void *ctx, uint32_t mailbox, const struct attr *a)
+{
+	struct each_set *r = ctx;
+	char names[ATTR_OWNER_MAX_OCTETS + ATTR_NAME_MAX_OCTETS];
+	struct rec_attr rec = { mailbox, a->kind, (uint32_t)a->owner.n, (uint32_t)a->name.n, (uint32_t)a->value.n, 1,
+		a->modseq };
+
+	memcpy(names, a->owner.p, a->owner.n);
+	memcpy(names + a->owner.n, a->name.p, a->name.n);
+	return r->each(r->ctx, REC_ATTR, str_n((const char *)&rec, sizeof rec), str_n(names, a->owner.n + a->name.n),
+	    a->value);
+}
+
 enum err_kind index_each_set(struct store *s,
     bool (*each)(void *ctx, enum rec_type type, struct str head, struct str name, struct str ranges),
     void *ctx, struct err *e)
@@ -418,7 +431,9 @@ enum err_kind index_each_set(struct store *s,
 	struct each_set r = { each, ctx };
 	enum err_kind k = row_scan(s, STR("K"), STR("K"), keyword_row, &r, e);
 
-	return k == ERR_OK ? row_scan(s, STR("V"), STR("V"), view_row, &r, e) : k;
+	if (k == ERR_OK)
+		k = row_scan(s, STR("V"), STR("V"), view_row, &r, e);
+	return k == ERR_OK ? index_each_attr(s, INDEX_ALL, attr_row, &r, e) : k;
 }
 
 enum err_kind index_view_has(struct store *s, uint32_t mailbox, struct str view, const uint32_t *uids,

@@ -587,7 +587,8 @@ static enum err_kind roll_mailbox(struct roll *r, const struct journal_view *v, 
 	if ((m.state & MAILBOX_EXISTS) && !(m.state & MAILBOX_NOSELECT))
 		return ERR_OK;
 	if ((k = put_all_aside(r, m.id, v, e)) != ERR_OK ||
-	    (k = keep_name(r, &m, name, v->h.time_ms, e)) != ERR_OK)
+	    (k = keep_name(r, &m, name, v->h.time_ms, e)) != ERR_OK ||
+	    (k = attrs_forget(r, m.id, e)) != ERR_OK)
 		return k;
 	return row_delete_prefix(r, key_prefix(key, 'V', m.id), e);
 }
@@ -633,7 +634,7 @@ static enum err_kind roll_view(struct roll *r, const struct journal_view *v, str
 
 			k = change_view_row(r, view_key(key, view.mailbox, name, number),
 			    (uint32_t)(uid % VIEW_UIDS), (uint32_t)((u.hi < end ? u.hi : end) % VIEW_UIDS),
-			    view.add, e);
+			    (view.how & VIEW_ADDS) != 0, e);
 			uid = end + 1;
 		}
 	}
@@ -647,6 +648,7 @@ enum err_kind roll_record(struct roll *r, const struct journal_view *v, struct e
 		[REC_MAILBOX] = roll_mailbox, [REC_MESSAGE] = roll_message, [REC_COPY] = roll_copy,
 		[REC_FLAGS] = roll_flags, [REC_EXPUNGE] = roll_expunge, [REC_KEYWORD] = roll_keyword,
 		[REC_VIEW] = roll_view, [REC_PLACE] = roll_place, [REC_GONE] = roll_gone,
+		[REC_ATTR] = roll_attr,
 	};
 	enum err_kind k = ERR_OK;
 

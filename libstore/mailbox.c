@@ -678,15 +678,8 @@ static enum err_kind see_up_to(void *ctx, const struct journal_view *v, struct e
 static enum err_kind load_from_journal(struct mailbox *mb, struct err *e)
 {
 	struct mailbox r = { .s = mb->s, .id = mb->id, .loaded = true, .seq_wanted = mb->seq };
-	struct journal_scan scan;
-	uint32_t first, last;
-	enum err_kind k = journal_range(mb->s->journal, &first, &last, e);
+	enum err_kind k = replay_all(mb->s, mb->pos.seg, see_up_to, &r, e);
 
-	for (uint32_t seg = first; k == ERR_OK && seg <= mb->pos.seg; seg++) {
-		k = journal_scan(mb->s->journal, seg, see_up_to, &r, &scan, e);
-		if (k == ERR_CORRUPT || k == ERR_NOENT)
-			k = ERR_OK;	/* damage costs what it hit */
-	}
 	if (k != ERR_OK) {
 		free(r.m);
 		return k;
@@ -700,11 +693,6 @@ static enum err_kind load_from_journal(struct mailbox *mb, struct err *e)
 	mb->cap = r.cap;
 	mb->kw = r.kw;
 	return ERR_OK;
-}
-
-static bool replay_is_cheaper(const struct mailbox *mb)
-{
-	return mb->s->engine == NULL && mb->pos.seg == 1 && mb->pos.off <= mb->s->env.replay_max_octets;
 }
 
 /* One hold of the lock: a step towards the tail, or a slice of the rows. */
@@ -767,7 +755,7 @@ enum err_kind mailbox_load(struct mailbox *mb, struct err *e)
 
 	if (mb->loaded)
 		return ERR_OK;
-	k = replay_is_cheaper(mb) ? load_from_journal(mb, e) : load_from_index(mb, &upto, e);
+	k = replay_is_cheaper(mb->s, mb->pos) ? load_from_journal(mb, e) : load_from_index(mb, &upto, e);
 	if (k != ERR_OK) {
 		upto = mb->seq;
 		k = load_from_journal(mb, e);

@@ -83,11 +83,12 @@ struct append {
 	size_t n_keywords;
 	int64_t internaldate_s;		/* 0: now */
 	bool sync_later;		/* the caller calls store_sync before it acknowledges */
+	bool last_may_pass;		/* a delivery: while there is room, this one may pass a storage limit (quota.h) */
 };
 enum { MAILBOX_INBOX = 0 };	/* as an id: INBOX, whichever mailbox that is now (it changes when INBOX is renamed) */
 /* Files one message (body sealed) into mailbox `id` of store s, which may be another one than the body's spill
  * store. Needs no open mailbox and no index. out_uid, out_uidvalidity may be NULL.
- * Errors: ERR_NOENT (mailbox was deleted), ERR_NOSPC, ERR_QUOTA, ERR_LIMIT (keywords; UIDs used up), ERR_BUSY,
+ * Errors: ERR_NOENT (mailbox was deleted), ERR_NOSPC, ERR_QUOTA (quota.h), ERR_LIMIT (keywords; UIDs used up), ERR_BUSY,
  * ERR_TEMP. On failure nothing was filed. */
 enum err_kind mailbox_append(struct store *s, uint32_t id, const struct body *b,
     const struct append *how, uint32_t *out_uid, uint32_t *out_uidvalidity, struct err *e) CHECKED;
@@ -113,7 +114,8 @@ enum err_kind mailbox_expunge(struct mailbox *mb, const uint32_t *uids, size_t n
 
 /* Copies (move: and expunges from here, as one record group) to mailbox dst_id of the same store, flags, keywords and
  * dates kept. All or nothing. src_uids and dst_uids (room for n each) receive what was copied, *out_n the number;
- * messages that are gone are left out. Errors: ERR_NOENT (dst deleted), ERR_LIMIT, ERR_NOSPC, ERR_BUSY. */
+ * messages that are gone are left out. Errors: ERR_NOENT (dst deleted), ERR_QUOTA (not for a move within a root),
+ * ERR_LIMIT, ERR_NOSPC, ERR_BUSY. */
 enum err_kind mailbox_copy(struct mailbox *mb, const uint32_t *uids, size_t n, uint32_t dst_id,
     bool move, uint32_t *src_uids, uint32_t *dst_uids, size_t *out_n, uint32_t *out_uidvalidity,
     struct err *e) CHECKED;

@@ -12,7 +12,7 @@
 #endif
 
 enum {
-	FORMAT_VERSION = 2,		/* 1 had no KEPT and GONE; it is read and added to as it is */
+	FORMAT_VERSION = 2,		/* 1 had no KEPT, GONE, ATTR and QUOTA; it is read and added to as it is */
 	SEG_ROLL_OCTETS = 16 << 20,	/* a group that would pass it opens a new segment (store_env may say less) */
 	SEG_MAP_OCTETS = 32 << 20,	/* no segment is larger */
 	GROUP_MAX_OCTETS = 14 << 20,	/* of records written together */
@@ -65,7 +65,9 @@ enum rec_type {
 	REC_PLACE = 10,			/* rows whose octets compaction has put elsewhere */
 	REC_KEPT = 11,			/* a message's octets that only an expunged row refers to, put here by compaction */
 	REC_GONE = 12,			/* expunged messages that can still be brought back, said again by compaction */
-	REC_TYPE_MAX = 12
+	REC_ATTR = 13,			/* an attribute of a mailbox or of the store: metadata, ACL */
+	REC_QUOTA = 14,			/* limits of a quota root */
+	REC_TYPE_MAX = 14
 };
 
 struct uid_range {
@@ -78,11 +80,12 @@ enum mailbox_state {
 	MAILBOX_SUBSCRIBED = 4
 };
 
-struct rec_snapshot {			/* followed by n_mailboxes snapshot_mailbox, each with its name, padded to 8 */
+struct rec_snapshot {			/* followed by n_mailboxes snapshot_mailbox, each with its name, padded to 8,
+					 * then by n_quotas rec_quota */
 	uint32_t n_mailboxes;
 	uint32_t next_mailbox_id;
 	uint32_t last_uidvalidity;
-	uint32_t reserved;
+	uint32_t n_quotas;		/* 0 in version 1 */
 };
 
 struct snapshot_mailbox {
@@ -146,8 +149,16 @@ struct rec_keyword {			/* followed by the name */
 	uint32_t mailbox, bit, name_octets, reserved;
 };
 
+enum view_how {
+	VIEW_TAKES = 0, VIEW_ADDS = 1,	/* the UIDs out of the set, or to it */
+	VIEW_ENDS = 2,			/* the whole set goes */
+	VIEW_AGAIN = 4			/* with VIEW_ADDS: said again by compaction, nothing changes */
+};
+
 struct rec_view {			/* followed by the name padded to 8, then n_ranges uid_range */
-	uint32_t mailbox, add, name_octets, n_ranges;
+	uint32_t mailbox;
+	uint32_t how;			/* enum view_how; version 1 knows VIEW_TAKES and VIEW_ADDS */
+	uint32_t name_octets, n_ranges;
 };
 
 struct rec_place {			/* followed by n place_entry */
@@ -178,6 +189,21 @@ struct gone_entry {
 	uint32_t seg, off;		/* of the MESSAGE or KEPT that has the octets */
 };
 
+struct rec_attr {			/* followed by owner, name and value, without padding between them */
+	uint32_t mailbox;		/* 0: of the store */
+	uint32_t kind;			/* enum attr_kind */
+	uint32_t owner_octets, name_octets, value_octets;
+	uint32_t set;			/* 1: this is the value; 0: there is no such attribute any more */
+	uint64_t modseq;		/* 0: seq of this record; else from before a compaction, and nothing changes */
+};
+
+struct rec_quota {
+	uint32_t mailbox;		/* the root covers it and what is below it; 0: every mailbox */
+	uint32_t set;			/* mask of enum quota_set: which limits the root has; 0: there is no root any more */
+	uint64_t storage_octets;	/* UINT64_MAX: no limit, whatever the site's default is */
+	uint64_t n_messages;		/* the same */
+};
+
 _Static_assert(sizeof(struct seg_header) == 64, "segment header");
 _Static_assert(sizeof(struct rec_header) == 32, "record header");
 _Static_assert(sizeof(struct rec_snapshot) == 16, "snapshot");
@@ -194,5 +220,7 @@ _Static_assert(sizeof(struct rec_place) == 8, "place");
 _Static_assert(sizeof(struct place_entry) == 56, "place entry");
 _Static_assert(sizeof(struct rec_gone) == 24, "gone");
 _Static_assert(sizeof(struct gone_entry) == 56, "gone entry");
+_Static_assert(sizeof(struct rec_attr) == 32, "attribute");
+_Static_assert(sizeof(struct rec_quota) == 24, "quota");
 
 #endif

@@ -144,6 +144,29 @@ bool rec_get_view(struct str payload, struct rec_view *out, struct str *name, st
 	return take_ranges(str_skip(rest, padded), out->n_ranges, r);
 }
 
+bool rec_get_attr(struct str payload, struct rec_attr *out, struct str *owner, struct str *name,
+    struct str *value)
+{
+	struct str rest;
+
+	if (!take(payload, out, sizeof *out, &rest) || out->owner_octets > ATTR_OWNER_MAX_OCTETS ||
+	    out->name_octets == 0 || out->name_octets > ATTR_NAME_MAX_OCTETS ||
+	    out->value_octets > ATTR_VALUE_MAX_OCTETS || out->kind > UINT8_MAX ||
+	    rest.n < (size_t)out->owner_octets + out->name_octets + out->value_octets)
+		return false;
+	*owner = str_head(rest, out->owner_octets);
+	*name = str_head(str_skip(rest, owner->n), out->name_octets);
+	*value = str_head(str_skip(rest, owner->n + name->n), out->value_octets);
+	return !str_has(*owner, '\0') && !str_has(*name, '\0');
+}
+
+bool rec_get_quota(struct str payload, struct rec_quota *out)
+{
+	struct str rest;
+
+	return take(payload, out, sizeof *out, &rest);
+}
+
 bool ranges_put(struct buf *out, const uint32_t *uids, size_t n, uint32_t *out_n)
 {
 	uint32_t count = 0;
@@ -161,7 +184,10 @@ bool ranges_put(struct buf *out, const uint32_t *uids, size_t n, uint32_t *out_n
 
 uint32_t rec_mailbox_id(const struct journal_view *v)
 {
-	if (v->h.type < REC_MAILBOX || v->h.type > REC_VIEW || v->payload.n < 4)
+	bool has_id = (v->h.type >= REC_MAILBOX && v->h.type <= REC_VIEW) || v->h.type == REC_ATTR ||
+	    v->h.type == REC_QUOTA;
+
+	if (!has_id || v->payload.n < 4)
 		return 0;
 	return get_le32(v->payload.p);	/* all of these begin with the mailbox's id */
 }

@@ -34,6 +34,8 @@ struct store_env {
 	uint32_t segment_octets;	/* a journal segment is ended about here */
 	uint64_t retain_s;		/* expunged messages can be brought back that long (gone.h); 0: not at all */
 	uint64_t retain_octets;		/* as long as they take no more than this together */
+	uint64_t quota_octets;		/* limits of a user who has none of his own (quota.h); 0: none */
+	uint64_t quota_messages;
 };
 void store_env_init(struct store_env *env);
 

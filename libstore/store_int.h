@@ -22,9 +22,11 @@
 
 #include <stdatomic.h>
 
+#include "attr.h"
 #include "engine.h"
 #include "journal.h"
 #include "mailbox.h"
+#include "quota.h"
 #include "store.h"
 
 enum {
@@ -61,6 +63,8 @@ struct ctl_head {
 	uint32_t n_slots;
 	uint32_t next_mailbox_id;
 	uint32_t last_uidvalidity;
+	uint32_t has_roots;		/* some slot has, or had, limits of its own: look at them */
+	struct quota_limits quota;	/* of the root that covers all mailboxes */
 };
 
 struct ctl_slot {
@@ -70,6 +74,7 @@ struct ctl_slot {
 	uint32_t recent_uid;		/* UIDs from here on are \Recent for the next SELECT */
 	uint32_t n_keywords;
 	uint64_t modseq, octets;
+	struct quota_limits quota;	/* of the root that covers this mailbox and what is below it */
 	uint32_t name_octets;
 	char name[STORE_NAME_MAX_OCTETS + 1];
 };
@@ -141,6 +146,28 @@ enum err_kind ctl_new_slot(struct store *s, struct ctl_slot **out, struct err *e
 enum err_kind ctl_apply(struct store *s, const struct journal_view *v, struct err *e) CHECKED;
 /* The payload of a REC_SNAPSHOT for the slots as they are. */
 bool ctl_snapshot(const struct store *s, struct buf *out);
+
+/* -- quota.c -- */
+/* Is there room for n more messages with these octets in every root that covers slot? A root that covers `from`, too (may be
+ * NULL: a move), is not asked. last_may_pass: what struct append says. Under the lock. Errors: ERR_QUOTA. */
+enum err_kind quota_room(const struct store *s, const struct ctl_slot *slot, const struct ctl_slot *from,
+    uint64_t n, uint64_t octets, bool last_may_pass, struct err *e) CHECKED;
+
+/* -- attr.c -- */
+/* All attributes of a mailbox; what is in them lies in the arena. Under the lock. */
+struct attr_list {
+	struct attr *v;			/* malloc'ed */
+	size_t n, cap;
+};
+enum err_kind attrs_load(struct store *s, uint32_t mailbox, struct arena *a, struct attr_list *out,
+    struct err *e) CHECKED;
+
+/* -- replay.c -- */
+/* True when reading a journal up to `upto` is cheaper than opening the index (struct store_env). */
+bool replay_is_cheaper(const struct store *s, struct journal_pos upto);
+/* Calls each for every record there is, oldest first, for whoever can do without the index. Damage costs what it hit. */
+enum err_kind replay_all(struct store *s, uint32_t last_seg,
+    enum err_kind (*each)(void *ctx, const struct journal_view *v, struct err *e), void *ctx, struct err *e) CHECKED;
 
 /* -- commit.c -- */
 /* Appends a group under the lock (rolling the segment when it is time) and applies it to ctl. out_pos[n] may be NULL.
@@ -214,7 +241,7 @@ enum err_kind index_deleted_mailbox(struct store *s, uint32_t mailbox, struct in
  * none left, until *from (begin with 0) comes back as 0. */
 enum err_kind index_forget_gone(struct store *s, uint32_t before, struct index_cursor *at, struct err *e) CHECKED;
 enum err_kind index_forget_deleted(struct store *s, uint32_t *from, struct err *e) CHECKED;
-/* Every keyword and every view again as records, for a journal whose beginning goes. Calls each with a payload's parts;
+/* Every keyword, view and attribute again as records, for a journal whose beginning goes. Calls each with a payload's parts;
  * they are valid during the call. */
 enum err_kind index_each_set(struct store *s,
     bool (*each)(void *ctx, enum rec_type type, struct str head, struct str name, struct str ranges),
@@ -222,6 +249,11 @@ enum err_kind index_each_set(struct store *s,
 /* Is uid in the view's set? Between enter and leave. */
 enum err_kind index_view_has(struct store *s, uint32_t mailbox, struct str view, const uint32_t *uids,
     size_t n, bool *out, struct err *e) CHECKED;
+/* Between enter and leave: calls each for every attribute of a mailbox, or of all mailboxes and the store (INDEX_ALL), in the
+ * order of mailbox, kind, owner, name. What is passed is valid during the call. */
+#define INDEX_ALL UINT32_MAX		/* never a mailbox's id */
+enum err_kind index_each_attr(struct store *s, uint32_t mailbox,
+    bool (*each)(void *ctx, uint32_t mailbox, const struct attr *a), void *ctx, struct err *e) CHECKED;
 void index_close(struct store *s);
 /* Compares the index, the counters and the messages' checksums (store_check). Under the lock; in check.c. */
 enum err_kind index_check(struct store *s, void (*report)(void *, const char *), void *ctx, uint64_t *n_bad,
@@ -253,6 +285,9 @@ struct place_entry place_entry_at(struct str entries, size_t i);
 bool rec_get_gone(struct str payload, struct rec_gone *out, struct str *name, struct str *entries);
 struct gone_entry gone_entry_at(struct str entries, size_t i);
 bool rec_get_view(struct str payload, struct rec_view *out, struct str *name, struct ranges *r);
+bool rec_get_attr(struct str payload, struct rec_attr *out, struct str *owner, struct str *name,
+    struct str *value);
+bool rec_get_quota(struct str payload, struct rec_quota *out);
 /* Ascending UIDs as ranges into out (le32 pairs); *out_n ranges. */
 bool ranges_put(struct buf *out, const uint32_t *uids, size_t n, uint32_t *out_n);
 /* The mailbox a record is about, 0 for none. */

@@ -41,6 +41,25 @@ static uint64_t mix_text(uint64_t h, struct str s)
 	return mix(h, s.n);
 }
 
+/* Attributes with their MODSEQ, and limits with what is used of them. */
+static uint64_t mix_state(uint64_t h, struct store *s, uint32_t mailbox)
+{
+	struct arena *a = arena_new(ATTR_ARENA_OCTETS);
+	struct quota_root *root;
+	struct attr *v;
+	size_t n;
+
+	REQUIRE(attr_list(s, mailbox, a, &v, &n, NULL) == ERR_OK);
+	for (size_t i = 0; i < n; i++)
+		h = mix(mix_text(mix_text(mix_text(h, v[i].owner), v[i].name), v[i].value), v[i].modseq ^ v[i].kind);
+	REQUIRE(quota_list(s, a, &root, &n, NULL) == ERR_OK);
+	for (size_t i = 0; i < n; i++)
+		h = mix(mix(mix(mix_text(h, root[i].name), root[i].limits.storage_octets), root[i].limits.n_messages),
+		    root[i].used_octets ^ root[i].used_messages << 40);
+	arena_free(&a);
+	return h;
+}
+
 /* Everything a client can see, octets too. */
 static uint64_t digest(struct store *s)
 {
@@ -72,9 +91,10 @@ static uint64_t digest(struct store *s)
 			h = mix(h, seen);
 		}
 		mailbox_close(&mb);
+		h = mix_state(h, s, list[i].id);
 	}
 	arena_free(&a);
-	return h;
+	return mix_state(h, s, ATTR_STORE);
 }
 
 static uint64_t octets_of(const struct dir *d, const char *sub)
@@ -97,6 +117,24 @@ static uint64_t octets_of(const struct dir *d, const char *sub)
 	return sum;
 }
 
+/* Attributes, some changed and some taken away again, and quota roots. */
+static void fill_state(struct store *s, uint32_t box)
+{
+	struct quota_limits l = { QUOTA_STORAGE | QUOTA_MESSAGES, 1 << 30, 100000 };
+	struct attr v[] = {
+		{ ATTR_METADATA, STR_INIT(""), STR_INIT("/comment"), text_of(5), 0 },
+		{ ATTR_METADATA, STR_INIT("me"), STR_INIT("/comment"), str_head(text_of(40), 60000), 0 },
+		{ ATTR_ACL, STR_INIT(""), STR_INIT("you"), STR_INIT("lrs"), 0 },
+	};
+
+	REQUIRE(attr_set(s, box, v, COUNTOF(v), NULL) == ERR_OK && attr_set(s, ATTR_STORE, v, 1, NULL) == ERR_OK);
+	REQUIRE(attr_set(s, 1, v, 2, NULL) == ERR_OK);
+	v[0].value = str_n(NULL, 0);
+	v[1].value = STR("now");
+	REQUIRE(attr_set(s, 1, v, 2, NULL) == ERR_OK);
+	REQUIRE(quota_set(s, STR(""), &l, NULL) == ERR_OK && quota_set(s, STR("box"), &l, NULL) == ERR_OK);
+}
+
 /* Mail, copies that share octets, flags, keywords, a view; then most of it expunged. */
 static void fill(struct store *s)
 {
@@ -107,6 +145,7 @@ static void fill(struct store *s)
 	size_t n, n_gone = 0;
 
 	REQUIRE(store_create(s, STR("box"), &box, NULL) == ERR_OK);
+	fill_state(s, box);
 	for (uint32_t i = 1; i <= MESSAGES; i++) {
 		REQUIRE(put_message(s, MAILBOX_INBOX, text_of(i), 0, STR("P: q\r\n")) == i);
 		uids[i - 1] = i;

@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
+#include "../../libstore/attr.h"
+#include "../../libstore/quota.h"
 #include "../unit/store_dir.h"
 
 enum { CALLS_MAX = 200, LARGE_OCTETS = 300 * 1024 };
@@ -169,6 +171,23 @@ static enum err_kind copy_in(struct mailbox *mb)
 	return mailbox_copy(mb, (uint32_t[]){ 1, 2 }, 2, target, false, from, to, &n, &validity, NULL);
 }
 
+static enum err_kind op_attr(struct store *s)
+{
+	struct attr v[] = {
+		{ ATTR_METADATA, STR_INIT(""), STR_INIT("/comment"), STR_INIT("new"), 0 },
+		{ ATTR_ACL, STR_INIT(""), STR_INIT("you"), { NULL, 0 }, 0 },
+	};
+
+	return attr_set(s, 1, v, 2, NULL);
+}
+
+static enum err_kind op_quota(struct store *s)
+{
+	struct quota_limits l = { QUOTA_MESSAGES, 0, 1000 };
+
+	return quota_set(s, STR("box"), &l, NULL);
+}
+
 static enum err_kind op_flags(struct store *s) { return on_inbox(s, flags_in); }
 static enum err_kind op_expunge(struct store *s) { return on_inbox(s, expunge_in); }
 static enum err_kind op_move(struct store *s) { target = box_id(s); return on_inbox(s, move_in); }
@@ -181,6 +200,7 @@ static const struct {
 	{ "append", op_append }, { "append large", op_append_large }, { "create", op_create },
 	{ "rename", op_rename }, { "delete", op_delete }, { "flags", op_flags },
 	{ "expunge", op_expunge }, { "copy", op_copy }, { "move", op_move },
+	{ "attributes", op_attr }, { "quota", op_quota },
 };
 
 static const struct { const char *name; int error; bool sticky; } kinds[] = {
@@ -197,6 +217,31 @@ static uint64_t mix(uint64_t h, uint64_t v)
 	return h * 0xff51afd7ed558ccdu;
 }
 
+static uint64_t mix_str(uint64_t h, struct str s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		h = mix(h, (unsigned char)s.p[i]);
+	return mix(h, s.n);
+}
+
+static uint64_t mix_state(uint64_t h, struct store *s, uint32_t mailbox)
+{
+	struct arena *a = arena_new(ATTR_ARENA_OCTETS);
+	struct quota_root *root;
+	struct attr *v;
+	size_t n = 0;
+
+	if (attr_list(s, mailbox, a, &v, &n, NULL) != ERR_OK)
+		h = mix(h, 0xbad);
+	for (size_t i = 0; i < n; i++)
+		h = mix_str(mix_str(mix_str(h, v[i].owner), v[i].name), v[i].value);
+	REQUIRE(quota_list(s, a, &root, &n, NULL) == ERR_OK);
+	for (size_t i = 0; i < n; i++)
+		h = mix(mix(mix_str(h, root[i].name), root[i].limits.set), root[i].limits.n_messages);
+	arena_free(&a);
+	return h;
+}
+
 static uint64_t digest(struct store *s)
 {
 	struct arena *a = arena_new(1 << 20);
@@ -210,7 +255,7 @@ static uint64_t digest(struct store *s)
 
 		for (size_t k = 0; k < list[i].name.n; k++)
 			h = mix(h, (unsigned char)list[i].name.p[k]);
-		h = mix(mix(h, list[i].n_messages), list[i].n_unseen);
+		h = mix_state(mix(mix(h, list[i].n_messages), list[i].n_unseen), s, list[i].id);
 		if (!list[i].exists || mailbox_open(s, list[i].name, false, &mb, NULL) != ERR_OK)
 			continue;
 		if (mailbox_load(mb, NULL) != ERR_OK)
@@ -233,6 +278,7 @@ static void lay_out(const struct dir *d)
 	for (int i = 0; i < 4; i++)
 		put_message(s, MAILBOX_INBOX, STR("S: t\r\n\r\nx\r\n"), 0, STR(""));
 	REQUIRE(store_create(s, STR("box"), NULL, NULL) == ERR_OK);
+	REQUIRE(attr_set(s, 1, &(struct attr){ ATTR_ACL, STR(""), STR("you"), STR("lr"), 0 }, 1, NULL) == ERR_OK);
 	(void)digest(s);	/* the index is there */
 	store_close(&s);
 }

@@ -50,7 +50,7 @@ static const struct row {
 	ROW(rec_snapshot, n_mailboxes),
 	ROW(rec_snapshot, next_mailbox_id),
 	ROW(rec_snapshot, last_uidvalidity),
-	ROW(rec_snapshot, reserved),
+	ROW(rec_snapshot, n_quotas),
 	ROW(snapshot_mailbox, id),
 	ROW(snapshot_mailbox, state),
 	ROW(snapshot_mailbox, uidvalidity),
@@ -115,7 +115,7 @@ static const struct row {
 	ROW(rec_keyword, name_octets),
 	ROW(rec_keyword, reserved),
 	ROW(rec_view, mailbox),
-	ROW(rec_view, add),
+	ROW(rec_view, how),
 	ROW(rec_view, name_octets),
 	ROW(rec_view, n_ranges),
 	ROW(rec_place, n),
@@ -146,6 +146,17 @@ static const struct row {
 	ROW(gone_entry, record_octets),
 	ROW(gone_entry, seg),
 	ROW(gone_entry, off),
+	ROW(rec_attr, mailbox),
+	ROW(rec_attr, kind),
+	ROW(rec_attr, owner_octets),
+	ROW(rec_attr, name_octets),
+	ROW(rec_attr, value_octets),
+	ROW(rec_attr, set),
+	ROW(rec_attr, modseq),
+	ROW(rec_quota, mailbox),
+	ROW(rec_quota, set),
+	ROW(rec_quota, storage_octets),
+	ROW(rec_quota, n_messages),
 };
 
 static const struct { unsigned n; const char *name; } types[] = {
@@ -153,6 +164,7 @@ static const struct { unsigned n; const char *name; } types[] = {
 	{ REC_MESSAGE, "MESSAGE" }, { REC_COPY, "COPY" }, { REC_FLAGS, "FLAGS" },
 	{ REC_EXPUNGE, "EXPUNGE" }, { REC_KEYWORD, "KEYWORD" }, { REC_VIEW, "VIEW" },
 	{ REC_PLACE, "PLACE" }, { REC_KEPT, "KEPT" }, { REC_GONE, "GONE" },
+	{ REC_ATTR, "ATTR" }, { REC_QUOTA, "QUOTA" },
 };
 
 static bool known_field(const char *type, const char *member, size_t off, size_t octets)
