@@ -151,6 +151,7 @@ struct undeleting {
 	struct message *m;		/* those that can be brought back */
 	size_t n;
 	uint64_t keywords;
+	struct index_keywords *kw;	/* of the mailbox; names of new keywords are views of it */
 };
 
 /* Under the lock the octets stay where they are. */
@@ -187,20 +188,13 @@ static void find_gone(struct store *s, struct undeleting *u, const uint32_t *uid
 static enum err_kind undelete_locked(struct store *s, struct undeleting *u, uint32_t dst_id, struct copying *c,
     struct err *e)
 {
-	struct index_keywords *kw;
 	enum err_kind k = copy_into(c, ctl_find_id(s, dst_id), u->mailbox, u->n, e);
 
 	if (k != ERR_OK)
 		return k;
 	c->copy.undelete = 1;
-	if (u->keywords != 0) {
-		kw = malloc(sizeof *kw);
-		if (kw == NULL)
-			return err_set(e, ERR_TEMP, ENOMEM, "no memory for keywords");
-		if ((k = index_keywords(s, u->mailbox, kw, e)) == ERR_OK)
-			k = map_keywords(s, kw, dst_id, u->keywords, c, e);
-		free(kw);
-	}
+	if (u->keywords != 0 && (k = index_keywords(s, u->mailbox, u->kw, e)) == ERR_OK)
+		k = map_keywords(s, u->kw, dst_id, u->keywords, c, e);
 	for (size_t i = 0; i < u->n && k == ERR_OK; i++)
 		add_entry(c, &u->m[i]);
 	if (k == ERR_OK && c->entries.full)
@@ -241,11 +235,12 @@ enum err_kind store_undelete(struct store *s, uint32_t mailbox, const uint32_t *
 	if (k != ERR_OK)
 		return k;
 	u.m = calloc(n + 1, sizeof *u.m);
-	if (u.m == NULL)
-		return err_set(e, ERR_TEMP, ENOMEM, "no memory to bring messages back");
-	k = undelete(s, &u, uids, n, dst_id, &c, e);
+	u.kw = malloc(sizeof *u.kw);
+	k = u.m != NULL && u.kw != NULL ? undelete(s, &u, uids, n, dst_id, &c, e) :
+	    err_set(e, ERR_TEMP, ENOMEM, "no memory to bring messages back");
 	buf_free(&c.entries);
 	free(u.m);
+	free(u.kw);
 	if (k == ERR_OK)
 		*out_n = u.n;
 	return k;

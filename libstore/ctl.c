@@ -252,10 +252,12 @@ static void clear_slot(struct ctl_slot *slot)
 /* When a large message goes its body can go too, once it can't be brought back any more. */
 static void note_large(struct store *s, uint64_t octets_gone)
 {
-	if (octets_gone <= STORE_INLINE_MAX_OCTETS || s->ctl->large_due)
+	int64_t after_s = clock_real_s() + (int64_t)s->env.retain_s;
+
+	if (octets_gone <= STORE_INLINE_MAX_OCTETS || (s->ctl->large_due && s->ctl->large_after_s <= after_s))
 		return;
 	s->ctl->large_due = 1;
-	s->ctl->large_after_s = clock_real_s() + (int64_t)s->env.retain_s;
+	s->ctl->large_after_s = after_s;
 }
 
 static enum err_kind apply_mailbox(struct store *s, const struct journal_view *v, struct err *e)
