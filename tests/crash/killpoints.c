@@ -17,16 +17,18 @@
 #include "../../libbase/clock.h"
 #include "ops.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-enum { SURVIVOR_MAX_MS = 5000 };
+#if defined(__SANITIZE_ADDRESS__)	/* everything takes many times longer */
+enum { SURVIVOR_MAX_MS = 5000, POINTS_DEFAULT = 8, POINTS_SHORT = 0, INSTRUCTIONS_DEFAULT = 3 };
 #else
-enum { SURVIVOR_MAX_MS = 1000 };
-#endif
-
 enum {
+	SURVIVOR_MAX_MS = 1000,
 	POINTS_DEFAULT = 16,		/* of an operation that takes many calls */
 	POINTS_SHORT = 60,		/* an operation with no more than these is killed at all of them */
 	INSTRUCTIONS_DEFAULT = 8,	/* deaths between instructions, of each operation */
+};
+#endif
+
+enum {
 	STEPS_LOG2_MAX = 12,
 	REKILL_EVERY = 3,
 	REKILL_POINTS = 160,		/* of the recovering process: one of the first so many */
