@@ -64,6 +64,19 @@ enum err_kind ctl_open(struct store *s, struct err *e)
 	return k;
 }
 
+enum err_kind ctl_anonymous(struct store *s, struct err *e)
+{
+	enum err_kind k;
+
+	s->ctl_fd = memfd_create("ctl", MFD_CLOEXEC);
+	if (s->ctl_fd < 0)
+		return err_sys(e, errno, "slots in memory");
+	if ((k = grow_file(s, ctl_size(CTL_SLOTS_FIRST), e)) == ERR_OK &&
+	    (k = map_ctl(s, ctl_size(CTL_SLOTS_FIRST), e)) == ERR_OK)
+		s->ctl->cap_slots = CTL_SLOTS_FIRST;
+	return k;
+}
+
 void ctl_close(struct store *s)
 {
 	if (s->ctl != NULL)

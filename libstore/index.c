@@ -10,6 +10,8 @@
 
 #include "index_int.h"
 
+enum { DEATHS_MAX = 3 };	/* one after another in the engine, before the index is made anew */
+
 /* -- rolling forward -- */
 
 static enum err_kind write_pos(struct roll *r, struct err *e)
@@ -72,7 +74,7 @@ static enum err_kind roll_some(struct roll *r, struct err *e)
 	enum err_kind k = ERR_OK;
 
 	for (int i = 0; i < RECORDS_PER_TXN && k == ERR_OK && pos_before(r->at.next, tail); i++) {
-		if (journal_read(r->s->journal, r->at.next, false, &v, NULL) == ERR_OK &&
+		if (journal_read(r->s->journal, r->at.next, true, &v, NULL) == ERR_OK &&
 		    (v.h.prev_crc == r->at.crc || v.pos.seg != r->at.next.seg || r->at.seq == 0) &&
 		    v.h.seq > r->at.seq)
 			k = roll_record(r, &v, e);
@@ -159,7 +161,7 @@ static enum err_kind engine_ready(struct store *s, struct err *e)
 
 	if (s->engine != NULL && (died_inside || s->engine_generation != s->ctl->generation))
 		engine_abandon(&s->engine);
-	s->ctl->inside_engine = 1;
+	s->ctl->inside_engine++;
 	if (s->engine != NULL)
 		return ERR_OK;
 	if (fchdir(s->dirfd) < 0)
@@ -169,21 +171,47 @@ static enum err_kind engine_ready(struct store *s, struct err *e)
 	if (died_inside)
 		s->ctl->generation++;
 	s->engine_generation = s->ctl->generation;
-	k = engine_open(died_inside, &s->engine, e);
-	return k == ERR_CORRUPT ? start_over(s, e) : k;
+	/* a second death in recovery is no accident: there is something in it that recovery does not survive */
+	if (s->ctl->inside_engine > DEATHS_MAX)
+		return err_set(e, ERR_CORRUPT, 0, "index: recovery does not end");
+	return engine_open(died_inside, &s->engine, e);
+}
+
+/* After ERR_CORRUPT the mark stays: something is to be done about the index. */
+static enum err_kind try_enter(struct store *s, size_t n_steps, bool *out_more, struct err *e)
+{
+	enum err_kind k;
+
+	if ((k = store_make_durable_locked(s, e)) != ERR_OK)
+		return k;
+	if ((k = engine_ready(s, e)) == ERR_OK)
+		k = roll_forward(s, n_steps, out_more, e);
+	if (k != ERR_OK && k != ERR_CORRUPT)
+		index_leave(s);
+	return k;
 }
 
 static enum err_kind enter(struct store *s, size_t n_steps, bool *out_more, struct err *e)
 {
-	enum err_kind k;
+	enum err_kind k = try_enter(s, n_steps, out_more, e);
 
-	if ((k = store_make_durable_locked(s, e)) != ERR_OK || (k = engine_ready(s, e)) != ERR_OK)
+	if (k != ERR_CORRUPT)
 		return k;
-	k = roll_forward(s, n_steps, out_more, e);
-	if (k == ERR_CORRUPT && (k = start_over(s, e)) == ERR_OK)
+	if ((k = start_over(s, e)) == ERR_OK)
 		k = roll_forward(s, n_steps, out_more, e);
 	if (k != ERR_OK)
 		index_leave(s);
+	return k;
+}
+
+enum err_kind index_enter_as_is(struct store *s, bool *out_more, struct err *e)
+{
+	enum err_kind k = try_enter(s, 1, out_more, e);
+
+	if (k == ERR_CORRUPT) {
+		engine_abandon(&s->engine);
+		index_leave(s);
+	}
 	return k;
 }
 

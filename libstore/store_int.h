@@ -131,6 +131,8 @@ enum err_kind lock_wait(int fd, uint64_t ms, struct err *e) CHECKED;
 /* Opens or makes the control file and maps it. */
 enum err_kind ctl_open(struct store *s, struct err *e) CHECKED;
 void ctl_close(struct store *s);
+/* Instead of ctl_open: slots in memory that nobody else sees. */
+enum err_kind ctl_anonymous(struct store *s, struct err *e) CHECKED;
 /* Maps anew when the file has grown. Under the lock. */
 enum err_kind ctl_remap(struct store *s, struct err *e) CHECKED;
 /* True when what is mapped may be believed without recovery. */
@@ -196,6 +198,8 @@ enum err_kind index_drop(struct store *s, struct err *e) CHECKED;
 /* The same, but rolls forward one step only, of a few milliseconds. *out_more: the index is not at the tail yet; the
  * caller leaves, drops the lock so that others get it, and comes again. */
 enum err_kind index_enter_step(struct store *s, bool *out_more, struct err *e) CHECKED;
+/* The same, but what is wrong with the index is ERR_CORRUPT and not put right. */
+enum err_kind index_enter_as_is(struct store *s, bool *out_more, struct err *e) CHECKED;
 /* Between enter and leave: reads a mailbox's messages and keyword names. msgs is malloc'ed, the caller's. */
 struct index_keywords {
 	size_t n;
@@ -255,9 +259,6 @@ enum err_kind index_view_has(struct store *s, uint32_t mailbox, struct str view,
 enum err_kind index_each_attr(struct store *s, uint32_t mailbox,
     bool (*each)(void *ctx, uint32_t mailbox, const struct attr *a), void *ctx, struct err *e) CHECKED;
 void index_close(struct store *s);
-/* Compares the index, the counters and the messages' checksums (store_check). Under the lock; in check.c. */
-enum err_kind index_check(struct store *s, void (*report)(void *, const char *), void *ctx, uint64_t *n_bad,
-    struct err *e) CHECKED;
 
 /* -- records.c: payloads, bounds-checked -- */
 struct ranges {
