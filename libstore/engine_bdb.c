@@ -2,7 +2,8 @@
 /* The engine on Berkeley DB 5.3; the only file that includes <db.h>. One environment per store in "index", without the
  * lock subsystem: the caller holds the store's kernel lock during every call, and asks for recovery when the last
  * process inside died, so nobody ever waits on a mutex of the dead. Commits are written but not synced: the journal is
- * the truth. Pages carry checksums, so a damaged one is an error and not an answer. */
+ * the truth; after a reboot Berkeley DB's own log makes an earlier state. Pages carry checksums, so one that was damaged on
+ * the disk is an error and not an answer; the cache that processes share is not guarded. */
 #include <db.h>
 #include <dirent.h>
 #include <errno.h>
@@ -18,13 +19,17 @@
 
 enum {
 	CACHE_OCTETS = 256 * 1024,
-	LOG_FILE_OCTETS = 1 << 20,
+	LOG_FILE_OCTETS = 256 * 1024,
 	LOG_BUFFER_OCTETS = 64 * 1024,
+	LOG_KEPT_OCTETS = 8 * 1024,	/* more log than this does not stay beside a small, idle index */
+	RESET_MAX_OCTETS = 256 * 1024,	/* small: its pages are written once to be rid of the log */
 	PAGE_OCTETS = 16 * 1024,
 	CHECKPOINT_KB = 1024,
 	BULK_OCTETS = 256 * 1024,
 	REGIONS_MAX = 16,		/* an environment without locks and replication has three */
 };
+
+const struct engine_facts engine_facts = { "Berkeley DB", true };
 
 struct engine {
 	DB_ENV *env;
@@ -40,6 +45,7 @@ static struct region {
 	void *addr;
 	size_t len;
 } regions[REGIONS_MAX];
+static bool regions_made;	/* by this process: nobody else has the environment open */
 
 /* An existing region is joined whatever *is_create asks: the answer in it tells Berkeley DB whether to initialize. */
 static int region_file(const char *path, size_t *len, int *is_create)
@@ -61,6 +67,7 @@ static int region_file(const char *path, size_t *len, int *is_create)
 	if (errno != ENOENT || !*is_create)
 		return -1;
 	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	regions_made = true;
 	if (fd >= 0 && (r = posix_fallocate(fd, 0, (off_t)*len)) != 0) {
 		close(fd);
 		unlink(path);
@@ -118,11 +125,31 @@ static void regions_forget(void)
 
 /* -- errors -- */
 
+/* A recovery that finds the disk full says only that a recovery is needed. These are Berkeley DB's writes, noticed. */
+static bool disk_was_full;
+
+static ssize_t notice(ssize_t r)
+{
+	if (r < 0 && (errno == ENOSPC || errno == EDQUOT))
+		disk_was_full = true;
+	return r;
+}
+
+static ssize_t write_noticed(int fd, const void *p, size_t n)
+{
+	return notice(write(fd, p, n));
+}
+
+static ssize_t pwrite_noticed(int fd, const void *p, size_t n, off_t at)
+{
+	return notice(pwrite(fd, p, n, at));
+}
+
 static enum err_kind db_err(struct err *e, int r, const char *what)
 {
 	switch (r) {
 	case DB_NOTFOUND:
-		return err_set(e, ERR_NOENT, 0, "%s: not found", what);
+		return err_set(e, ERR_NOENT, 0, "index: %s: not found", what);
 	case ENOSPC:
 	case EDQUOT:
 		return err_set(e, ERR_NOSPC, r, "index: %s: no space", what);
@@ -146,10 +173,10 @@ static void be_silent(const DB_ENV *env, const char *prefix, const char *msg)
 
 /* -- open and close -- */
 
-static int open_env(DB_ENV *env, bool recover)
+static int open_env(DB_ENV *env, enum engine_state since)
 {
 	uint32_t flags = DB_CREATE | DB_INIT_TXN | DB_INIT_LOG | DB_INIT_MPOOL |
-	    (recover ? DB_RECOVER : 0);
+	    (since != ENGINE_CLEAN ? DB_RECOVER : 0);
 	int r;
 
 	env->set_errcall(env, be_silent);
@@ -176,27 +203,60 @@ static int open_db(struct engine *en)
 	return r;
 }
 
-enum err_kind engine_open(bool recover, struct engine **out, struct err *e)
+/* What Berkeley DB lets pass: a page whose beginning is zero counts as never written, and a page may be younger than
+ * the end of a log that was lost or cut. Looks at the page headers as the file has them, so only whoever opens the
+ * environment first can ask, or who recovered it, when nothing is in the cache alone. */
+static int check_pages(struct engine *en)
+{
+	struct {			/* how every page begins, in the order of the machine that made it */
+		uint32_t log_file, log_offset, number;
+	} head;
+	DB_LOG_STAT *log;
+	off_t at = 0;
+	int fd, r = en->env->log_stat(en->env, &log, 0);
+
+	if (r != 0)
+		return r;
+	fd = open("index/index.db", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		r = errno;
+	for (; r == 0 && pread(fd, &head, sizeof head, at) == (ssize_t)sizeof head; at += PAGE_OCTETS) {
+		if (head.number != at / PAGE_OCTETS || head.log_file > log->st_cur_file ||
+		    (head.log_file == log->st_cur_file && head.log_offset > log->st_cur_offset))
+			r = DB_VERIFY_BAD;
+	}
+	if (fd >= 0)
+		close(fd);
+	free(log);
+	return r;
+}
+
+enum err_kind engine_open(enum engine_state since, struct engine **out, struct err *e)
 {
 	struct engine *en = calloc(1, sizeof *en);
 	int r;
 
 	if (en == NULL)
-		return err_set(e, ERR_TEMP, ENOMEM, "no memory for index");
+		return err_set(e, ERR_TEMP, ENOMEM, "index: no memory");
 	if (mkdir("index", 0700) < 0 && errno != EEXIST) {
 		r = errno;
 		free(en);
-		return err_sys(e, r, "make index directory");
+		return err_sys(e, r, "index: make directory");
 	}
 	db_env_set_func_region_map(region_map, region_unmap);
+	db_env_set_func_write(write_noticed);
+	db_env_set_func_pwrite(pwrite_noticed);
+	regions_made = disk_was_full = false;
 	r = db_env_create(&en->env, 0);
 	if (r == 0)
-		r = open_env(en->env, recover);
+		r = open_env(en->env, since);
 	if (r == 0)
 		r = open_db(en);
+	if (r == 0 && regions_made)
+		r = check_pages(en);
 	if (r != 0) {
 		engine_close(&en, false);
-		return db_err(e, r, "open");
+		return db_err(e, disk_was_full ? ENOSPC : r, "open");
 	}
 	*out = en;
 	return ERR_OK;
@@ -214,9 +274,65 @@ static void remove_regions(void)
 	}
 }
 
+/* A function on each file in "index" whose name begins so. */
+static void each_file(int dirfd, const char *begins, void (*fn)(int fd, const char *name, void *ctx), void *ctx)
+{
+	int fd = openat(dirfd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	const struct dirent *d;
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (dir == NULL) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	while ((d = readdir(dir)) != NULL) {
+		if (d->d_name[0] != '.' && str_starts(str_of(d->d_name), str_of(begins)))
+			fn(fd, d->d_name, ctx);
+	}
+	closedir(dir);
+}
+
+static void remove_file(int fd, const char *name, void *ctx)
+{
+	(void)ctx;
+	unlinkat(fd, name, 0);
+}
+
+static void sum_file(int fd, const char *name, void *ctx)
+{
+	struct stat st;
+
+	if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		*(uint64_t *)ctx += (uint64_t)st.st_blocks * 512;
+}
+
+/* Pages carry the place of their last change in the log, and log files are only removed whole. So that a small store does
+ * not keep a log that outweighs it, its pages are written with no such place, and then need no log. */
+static bool log_wants_to_go(void)
+{
+	uint64_t log = 0, pages = 0;
+
+	each_file(AT_FDCWD, "log.", sum_file, &log);
+	each_file(AT_FDCWD, "index.db", sum_file, &pages);
+	return log > LOG_KEPT_OCTETS && pages <= RESET_MAX_OCTETS;
+}
+
+/* Durable: an old log that came back after a power cut would be taken for that of newer pages. */
+static void remove_log(void)
+{
+	int fd = open("index", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	each_file(AT_FDCWD, "log.", remove_file, NULL);
+	if (fd >= 0) {
+		fsync(fd);
+		close(fd);
+	}
+}
+
 void engine_close(struct engine **en, bool last)
 {
-	bool clean = last;
+	bool clean = last, drop_log = false;
 
 	if (*en == NULL)
 		return;
@@ -226,8 +342,12 @@ void engine_close(struct engine **en, bool last)
 		clean = (*en)->env->txn_checkpoint((*en)->env, 0, 0, 0) == 0;
 	if ((*en)->db != NULL)
 		clean = (*en)->db->close((*en)->db, clean ? 0 : DB_NOSYNC) == 0 && clean;
+	if (clean && log_wants_to_go())
+		drop_log = (*en)->env->lsn_reset((*en)->env, "index.db", 0) == 0;
 	if ((*en)->env != NULL)
 		clean = (*en)->env->close((*en)->env, 0) == 0 && clean;
+	if (clean && drop_log)
+		remove_log();
 	if (clean)
 		remove_regions();
 	regions_forget();
@@ -246,25 +366,20 @@ void engine_abandon(struct engine **en)
 	*en = NULL;
 }
 
+/* The pages go first, and durably: without their log they would be taken for whole. */
 enum err_kind engine_destroy(int store_dirfd, struct err *e)
 {
 	int fd = openat(store_dirfd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	const struct dirent *d;
-	DIR *dir;
+	enum err_kind k = ERR_OK;
 
 	if (fd < 0)
-		return errno == ENOENT ? ERR_OK : err_sys(e, errno, "open index");
-	dir = fdopendir(fd);
-	if (dir == NULL) {
-		close(fd);
-		return err_set(e, ERR_TEMP, ENOMEM, "no memory to list index");
-	}
-	while ((d = readdir(dir)) != NULL) {
-		if (d->d_name[0] != '.')
-			unlinkat(fd, d->d_name, 0);
-	}
-	closedir(dir);
-	return ERR_OK;
+		return errno == ENOENT ? ERR_OK : err_sys(e, errno, "index: open directory");
+	if ((unlinkat(fd, "index.db", 0) < 0 && errno != ENOENT) || fsync(fd) < 0)
+		k = err_sys(e, errno, "index: remove");
+	else
+		each_file(store_dirfd, "", remove_file, NULL);
+	close(fd);
+	return k;
 }
 
 /* -- transactions -- */
@@ -319,8 +434,8 @@ enum err_kind engine_put(struct engine *en, struct str key, struct str value, st
 	DBT k = dbt_of(key), v = dbt_of(value);
 	int r;
 
-	if (key.n > ENGINE_KEY_MAX_OCTETS || value.n > ENGINE_VALUE_MAX_OCTETS)
-		return err_set(e, ERR_LIMIT, 0, "index item of %zu octets", value.n);
+	if (key.n == 0 || key.n > ENGINE_KEY_MAX_OCTETS || value.n > ENGINE_VALUE_MAX_OCTETS)
+		return err_set(e, ERR_LIMIT, 0, "index: key of %zu octets, value of %zu", key.n, value.n);
 	r = en->db->put(en->db, en->txn, &k, &v, 0);
 	return r == 0 ? ERR_OK : db_err(e, r, "put");
 }
@@ -365,9 +480,9 @@ enum err_kind engine_scan(struct engine *en, struct str from, struct str prefix,
 	int r;
 
 	if (from.n > sizeof first)
-		return err_set(e, ERR_LIMIT, 0, "index key of %zu octets", from.n);
+		return err_set(e, ERR_LIMIT, 0, "index: key of %zu octets", from.n);
 	if (en->bulk == NULL && (en->bulk = malloc(BULK_OCTETS)) == NULL)
-		return err_set(e, ERR_TEMP, ENOMEM, "no memory to scan the index");
+		return err_set(e, ERR_TEMP, ENOMEM, "index: no memory to scan");
 	if ((r = en->db->cursor(en->db, en->txn, &c, 0)) != 0)
 		return db_err(e, r, "cursor");
 	memcpy(first, from.p, from.n);
@@ -393,7 +508,7 @@ enum err_kind engine_delete_prefix(struct engine *en, struct str prefix, struct 
 	int r;
 
 	if (prefix.n > sizeof key)
-		return err_set(e, ERR_LIMIT, 0, "index key of %zu octets", prefix.n);
+		return err_set(e, ERR_LIMIT, 0, "index: key of %zu octets", prefix.n);
 	if ((r = en->db->cursor(en->db, en->txn, &c, 0)) != 0)
 		return db_err(e, r, "cursor");
 	memcpy(key, prefix.p, prefix.n);

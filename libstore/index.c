@@ -10,8 +10,6 @@
 
 #include "index_int.h"
 
-enum { DEATHS_MAX = 3 };	/* one after another in the engine, before the index is made anew */
-
 /* -- rolling forward -- */
 
 static enum err_kind write_pos(struct roll *r, struct err *e)
@@ -74,7 +72,7 @@ static enum err_kind roll_some(struct roll *r, struct err *e)
 	enum err_kind k = ERR_OK;
 
 	for (int i = 0; i < RECORDS_PER_TXN && k == ERR_OK && pos_before(r->at.next, tail); i++) {
-		if (journal_read(r->s->journal, r->at.next, true, &v, NULL) == ERR_OK &&
+		if (journal_read(r->s->journal, r->at.next, false, &v, NULL) == ERR_OK &&
 		    (v.h.prev_crc == r->at.crc || v.pos.seg != r->at.next.seg || r->at.seq == 0) &&
 		    v.h.seq > r->at.seq)
 			k = roll_record(r, &v, e);
@@ -141,7 +139,7 @@ static enum err_kind start_over(struct store *s, struct err *e)
 	s->engine_generation = ++s->ctl->generation;
 	if ((k = engine_destroy(s->dirfd, e)) != ERR_OK)
 		return k;
-	return engine_open(false, &s->engine, e);
+	return engine_open(ENGINE_CLEAN, &s->engine, e);
 }
 
 /* Says to the others that this process has the index open; the kernel takes it back when it dies. */
@@ -156,62 +154,42 @@ static enum err_kind register_user(struct store *s, struct err *e)
 
 static enum err_kind engine_ready(struct store *s, struct err *e)
 {
-	bool died_inside = s->ctl->inside_engine != 0;
+	enum engine_state since = s->ctl->inside_engine;
 	enum err_kind k;
 
-	if (s->engine != NULL && (died_inside || s->engine_generation != s->ctl->generation))
+	if (s->engine != NULL && (since != ENGINE_CLEAN || s->engine_generation != s->ctl->generation))
 		engine_abandon(&s->engine);
-	s->ctl->inside_engine++;
+	/* who dies from here on leaves the next one this, or what was there if that is worse */
+	if (since != ENGINE_REBOOTED)
+		s->ctl->inside_engine = ENGINE_DIED;
 	if (s->engine != NULL)
 		return ERR_OK;
 	if (fchdir(s->dirfd) < 0)
 		return err_sys(e, errno, "enter store");
 	if ((k = register_user(s, e)) != ERR_OK)
 		return k;
-	if (died_inside)
+	if (since != ENGINE_CLEAN)
 		s->ctl->generation++;
 	s->engine_generation = s->ctl->generation;
-	/* a second death in recovery is no accident: there is something in it that recovery does not survive */
-	if (s->ctl->inside_engine > DEATHS_MAX)
-		return err_set(e, ERR_CORRUPT, 0, "index: recovery does not end");
-	return engine_open(died_inside, &s->engine, e);
-}
-
-/* After ERR_CORRUPT the mark stays: something is to be done about the index. */
-static enum err_kind try_enter(struct store *s, size_t n_steps, bool *out_more, struct err *e)
-{
-	enum err_kind k;
-
-	if ((k = store_make_durable_locked(s, e)) != ERR_OK)
-		return k;
-	if ((k = engine_ready(s, e)) == ERR_OK)
-		k = roll_forward(s, n_steps, out_more, e);
-	if (k != ERR_OK && k != ERR_CORRUPT)
-		index_leave(s);
+	k = engine_open(since, &s->engine, e);
+	if (k == ERR_CORRUPT)
+		k = start_over(s, e);
+	if (k == ERR_OK)
+		s->ctl->inside_engine = ENGINE_DIED;
 	return k;
 }
 
 static enum err_kind enter(struct store *s, size_t n_steps, bool *out_more, struct err *e)
 {
-	enum err_kind k = try_enter(s, n_steps, out_more, e);
+	enum err_kind k;
 
-	if (k != ERR_CORRUPT)
+	if ((k = store_make_durable_locked(s, e)) != ERR_OK || (k = engine_ready(s, e)) != ERR_OK)
 		return k;
-	if ((k = start_over(s, e)) == ERR_OK)
+	k = roll_forward(s, n_steps, out_more, e);
+	if (k == ERR_CORRUPT && (k = start_over(s, e)) == ERR_OK)
 		k = roll_forward(s, n_steps, out_more, e);
 	if (k != ERR_OK)
 		index_leave(s);
-	return k;
-}
-
-enum err_kind index_enter_as_is(struct store *s, bool *out_more, struct err *e)
-{
-	enum err_kind k = try_enter(s, 1, out_more, e);
-
-	if (k == ERR_CORRUPT) {
-		engine_abandon(&s->engine);
-		index_leave(s);
-	}
 	return k;
 }
 
@@ -229,7 +207,7 @@ enum err_kind index_enter_step(struct store *s, bool *out_more, struct err *e)
 
 void index_leave(struct store *s)
 {
-	s->ctl->inside_engine = 0;
+	s->ctl->inside_engine = ENGINE_CLEAN;
 }
 
 enum err_kind index_lock(struct store *s, struct err *e)
@@ -256,10 +234,15 @@ void index_unlock(struct store *s)
 
 enum err_kind index_drop(struct store *s, struct err *e)
 {
+	enum err_kind k;
+
 	engine_abandon(&s->engine);
 	s->ctl->generation++;
-	s->ctl->inside_engine = 0;
-	return engine_destroy(s->dirfd, e);
+	if (s->ctl->inside_engine == ENGINE_CLEAN)
+		s->ctl->inside_engine = ENGINE_DIED;	/* half destroyed is not clean */
+	if ((k = engine_destroy(s->dirfd, e)) == ERR_OK)
+		s->ctl->inside_engine = ENGINE_CLEAN;
+	return k;
 }
 
 void index_close(struct store *s)
@@ -270,12 +253,12 @@ void index_close(struct store *s)
 		engine_abandon(&s->engine);
 		return;
 	}
-	if (s->ctl->inside_engine || s->engine_generation != s->ctl->generation) {
+	if (s->ctl->inside_engine != ENGINE_CLEAN || s->engine_generation != s->ctl->generation) {
 		engine_abandon(&s->engine);
 	} else {
-		s->ctl->inside_engine = 1;
+		s->ctl->inside_engine = ENGINE_DIED;
 		engine_close(&s->engine, flock(s->users_fd, LOCK_EX | LOCK_NB) == 0);
-		s->ctl->inside_engine = 0;
+		s->ctl->inside_engine = ENGINE_CLEAN;
 	}
 	store_unlock(s);
 }

@@ -131,7 +131,7 @@ struct message_text {
 	struct str prefix, body;	/* the message is prefix followed by body; mapped memory */
 	struct str record;		/* parsed record (libmail/record.h), offsets relative to body */
 	/* private */
-	const void *map;
+	void *map;
 	size_t map_octets;
 	int large_fd;
 	int seg_fd;

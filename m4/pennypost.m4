@@ -21,11 +21,11 @@ AC_LINK_IFELSE([AC_LANG_PROGRAM([[]], [[]])],
 	[AC_MSG_RESULT([no])])
 LDFLAGS=$penny_save_LDFLAGS])
 
-# PENNY_CHECK_BDB(PREFIX): finds Berkeley DB 5 or newer: header and library must fit. Sets BDB_CPPFLAGS and
-# BDB_LIBS. Distributions put the header in <prefix>/include, include/db5.3 or include/libdb, and call the
+# PENNY_CHECK_BDB(PREFIX): finds Berkeley DB 5 or newer: header and library must fit. Sets ENGINE_CPPFLAGS and
+# ENGINE_LIBS. Distributions put the header in <prefix>/include, include/db5.3 or include/libdb, and call the
 # library db, db-5.3 or db-5. db_env_create is a macro nowhere, so the link test means what it says.
 AC_DEFUN([PENNY_CHECK_BDB],
-[BDB_CPPFLAGS= BDB_LIBS=
+[ENGINE_CPPFLAGS= ENGINE_LIBS=
 penny_bdb_found=no
 penny_save_CPPFLAGS=$CPPFLAGS
 penny_save_LIBS=$LIBS
@@ -50,12 +50,10 @@ for penny_inc in "" db5.3 db5 libdb db; do
 #error too old
 #endif
 ]], [[DB_ENV *env; return db_env_create(&env, 0);]])],
-			[penny_bdb_found=yes BDB_CPPFLAGS=$penny_i BDB_LIBS=$penny_l])
+			[penny_bdb_found=yes ENGINE_CPPFLAGS=$penny_i ENGINE_LIBS=$penny_l])
 	done
 done
 CPPFLAGS=$penny_save_CPPFLAGS
 LIBS=$penny_save_LIBS
-AC_MSG_RESULT([$penny_bdb_found${BDB_LIBS:+ ($BDB_CPPFLAGS $BDB_LIBS)}])
-test $penny_bdb_found = yes || AC_MSG_ERROR([Berkeley DB 5 with its header db.h is needed (Debian: libdb-dev)])
-AC_SUBST([BDB_CPPFLAGS])
-AC_SUBST([BDB_LIBS])])
+AC_MSG_RESULT([$penny_bdb_found${ENGINE_LIBS:+ ($ENGINE_CPPFLAGS $ENGINE_LIBS)}])
+test $penny_bdb_found = yes || AC_MSG_ERROR([Berkeley DB 5 with its header db.h is needed (Debian: libdb-dev)])])

@@ -354,10 +354,7 @@ static void test_rebuild(void)
 	before = state_of(s, "INBOX");
 	CHECK(before.n == 18);
 	CHECK(store_check(s, NULL, NULL, &bad, NULL) == ERR_OK && bad == 0);
-	CHECK((faccessat(d.fd, "index/__db.001", F_OK, 0) == 0) == (store_dir_replay_max == 0));
 	store_close(&s);
-	CHECK((faccessat(d.fd, "index/index.db", F_OK, 0) == 0) == (store_dir_replay_max == 0) &&
-	    faccessat(d.fd, "index/__db.001", F_OK, 0) < 0);	/* the last one tidies up */
 	snprintf(cmd, sizeof cmd, "rm -rf %s/index %s/ctl", d.path, d.path);
 	CHECK(system(cmd) == 0);
 	s = store_at(&d);
