@@ -29,6 +29,7 @@ int cmd_mailbox_list(struct ctl *c, int argc, char **argv);	/* mailbox.c */
 int cmd_mailbox_create(struct ctl *c, int argc, char **argv);
 int cmd_mailbox_rename(struct ctl *c, int argc, char **argv);
 int cmd_mailbox_delete(struct ctl *c, int argc, char **argv);
+int cmd_quota(struct ctl *c, int argc, char **argv);		/* quota.c */
 int cmd_rebuild(struct ctl *c, int argc, char **argv);		/* upkeep.c */
 int cmd_compact(struct ctl *c, int argc, char **argv);
 int cmd_index(struct ctl *c, int argc, char **argv);

@@ -92,7 +92,7 @@ static enum err_kind on_begin(struct writer *w, struct err *e)
 	return ERR_OK;
 }
 
-/* A message that is too large is left out; a full disk ends the import. */
+/* A message that is too large is left out; a full disk or quota ends the import. */
 static enum err_kind refuse(struct writer *w, const struct err *e)
 {
 	if (e->kind != ERR_LIMIT)
@@ -227,7 +227,7 @@ static int writer_main(struct store *s, void *arg)
 	print_counts(w);
 	if (k == ERR_OK)
 		return w->n_refused + w->n_skipped == 0 ? 0 : EX_DATAERR;
-	return ctl_fail(k == ERR_NOSPC ? EX_CANTCREAT : EX_TEMPFAIL, "the import stopped: %s",
+	return ctl_fail(k == ERR_NOSPC || k == ERR_QUOTA ? EX_CANTCREAT : EX_TEMPFAIL, "the import stopped: %s",
 	    e.text);
 }
 

@@ -44,7 +44,7 @@ static int become(const struct office *o)
 	return 0;
 }
 
-static int open_and_run(int store_fd, int (*run)(struct store *s, void *arg), void *arg)
+static int open_and_run(const struct ctl *c, int store_fd, int (*run)(struct store *s, void *arg), void *arg)
 {
 	struct store_env env;
 	struct store *s = NULL;
@@ -52,6 +52,8 @@ static int open_and_run(int store_fd, int (*run)(struct store *s, void *arg), vo
 	int status;
 
 	store_env_init(&env);
+	env.quota_octets = c->set.quota_storage_bytes;
+	env.quota_messages = c->set.quota_messages;
 	if (store_open(store_fd, &env, &s, &e) != ERR_OK)
 		return ctl_err(&e);
 	status = run(s, arg);
@@ -114,7 +116,7 @@ int ctl_start_in_store(struct ctl *c, const char *user, bool create,
 	if (*out_pid == 0) {
 		status = become(&o);
 		if (status == 0)
-			status = open_and_run(fd, run, arg);
+			status = open_and_run(c, fd, run, arg);
 		fflush(stdout);
 		_exit(status);
 	}

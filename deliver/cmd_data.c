@@ -57,7 +57,7 @@ static void take(struct lmtp *l, struct intake *in, struct str octets)
 	struct err e;
 
 	if (in->refusal == NULL && body_add(in->body, octets, &e) != ERR_OK)
-		refuse(l, in, lmtp_message_words(e.kind), e.text);
+		refuse(l, in, lmtp_message_words(l, e.kind), e.text);
 }
 
 /* Reads to the end of the message; false when the client went away or is too slow. */
@@ -103,7 +103,7 @@ static void check(struct lmtp *l, struct intake *in)
 	if ((in->dots.faults & (DOT_BARE_CR | DOT_BARE_LF | DOT_NUL)) != 0)
 		refuse(l, in, &malformed, malformed.text);
 	else if (in->refusal == NULL && body_seal(in->body, &e) != ERR_OK)
-		refuse(l, in, lmtp_message_words(e.kind), e.text);
+		refuse(l, in, lmtp_message_words(l, e.kind), e.text);
 	else if (in->refusal == NULL && count_received(body_view(in->body)) > LMTP_RECEIVED_MAX)
 		refuse(l, in, &in_circles, in_circles.text);
 }
@@ -132,7 +132,7 @@ static void file(struct lmtp *l, struct intake *in)
 	}
 	for (size_t i = 0; i < l->env.n_rcpts; i++)
 		lmtp_reply_words(l, in->refusal != NULL ? in->refusal :
-		    lmtp_message_words(envelope_result(&l->env, i)));
+		    lmtp_message_words(l, envelope_result(&l->env, i)));
 	buf_free(&trace);
 }
 
@@ -154,7 +154,7 @@ void cmd_data(struct lmtp *l, struct str arg)
 	r = find_spill(l, &in.spill, &e);
 	if (r != ERR_OK) {
 		log_event(LOG_LEVEL_ERR, "deliver.store.failed", KV_ERR(&e));
-		lmtp_reply_words(l, lmtp_message_words(r));
+		lmtp_reply_words(l, lmtp_message_words(l, r));
 		return;
 	}
 	in.spill->n_pins++;

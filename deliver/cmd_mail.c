@@ -7,6 +7,7 @@
 void lmtp_txn_reset(struct lmtp *l)
 {
 	l->open = false;
+	l->size_octets = 0;
 	l->env = (struct envelope){ .n_rcpts = 0 };
 	arena_reset(l->txn);
 }
@@ -14,7 +15,7 @@ void lmtp_txn_reset(struct lmtp *l)
 static bool param_size(struct lmtp *l, struct str value)
 {
 	bool digits = value.n > 0 && value.n <= 20;	/* RFC 1870 s.3 */
-	uint64_t n;
+	uint64_t n = 0;
 
 	for (size_t i = 0; digits && i < value.n; i++)
 		digits = ascii_is_digit(value.p[i]);
@@ -22,8 +23,10 @@ static bool param_size(struct lmtp *l, struct str value)
 		lmtp_reply(l, 501, "5.5.4", "SIZE wants a number");
 	else if (!str_to_u64(value, UINT64_MAX, &n) || n > l->conf->message_size_limit)
 		lmtp_reply(l, 552, "5.3.4", "Message is larger than this server takes");
-	else
+	else {
+		l->size_octets = n;
 		return true;
+	}
 	return false;
 }
 
@@ -72,8 +75,9 @@ static bool take_params(struct lmtp *l, struct str text)
 static enum err_kind resolve_user(void *ctx, struct str name, char *canonical, struct err *e)
 {
 	struct lmtp *l = ctx;
+	enum err_kind k = stores_user(l->conf->stores, name, l->env.n_targets < STORES_MAX / 2, canonical, e);
 
-	return stores_user(l->conf->stores, name, l->env.n_targets < STORES_MAX / 2, canonical, e);
+	return k != ERR_OK ? k : stores_room(l->conf->stores, canonical, l->size_octets, e);
 }
 
 static bool resolve_domain(void *ctx, struct str domain)
@@ -156,8 +160,8 @@ void cmd_rcpt(struct lmtp *l, struct str arg)
 	if (r == ERR_OK)
 		serve_session_keep();
 	else
-		log_event(r == ERR_NOENT || r == ERR_DENIED ? LOG_LEVEL_INFO : LOG_LEVEL_ERR,
+		log_event(r == ERR_NOENT || r == ERR_DENIED || r == ERR_QUOTA ? LOG_LEVEL_INFO : LOG_LEVEL_ERR,
 		    "deliver.rcpt.refused", KV_S("from", l->sender), KV_S("to", path.text),
 		    KV_ERR(&e));
-	lmtp_reply_words(l, lmtp_rcpt_words(r));
+	lmtp_reply_words(l, lmtp_rcpt_words(l, r));
 }

@@ -80,6 +80,8 @@ static enum err_kind take_user(struct expansion *x, const struct item *it, struc
 
 	if (k == ERR_NOENT && is_role_name(base) && x->r->postmaster.n > 0)
 		k = x->r->user(x->r->ctx, x->r->postmaster, canonical, e);
+	if (k == ERR_QUOTA && it->from != NULL)	/* the others of an alias get their mail */
+		k = ERR_OK;
 	if (k == ERR_OK)
 		return add_target(x, canonical, folder, e);
 	if (k != ERR_NOENT)

@@ -41,7 +41,8 @@ struct resolver {
 	const struct aliases *aliases;
 	struct str delimiter;		/* "+"; empty: no plus addresses */
 	struct str postmaster;		/* for postmaster and abuse without an alias; or empty */
-	/* ERR_OK: canonical name in canonical (256 octets); ERR_NOENT; ERR_TEMP. */
+	/* ERR_OK: canonical name in canonical (256 octets); ERR_QUOTA: there, too, but the user has no room; ERR_NOENT;
+	 * ERR_TEMP. */
 	enum err_kind (*user)(void *ctx, struct str name, char *canonical, struct err *e);
 	bool (*domain_is_local)(void *ctx, struct str domain);
 	/* An alias's target that is left out, and why. */
@@ -54,7 +55,7 @@ bool envelope_init(struct envelope *env, struct arena *a, size_t rcpts_max) CHEC
 
 /* Adds one recipient; scratch is free again afterwards. Errors, after which the envelope is as
  * before: ERR_NOENT nobody there; ERR_DENIED not a domain of ours, or an alias with nothing but
- * unsupported targets; ERR_LIMIT; ERR_TEMP. */
+ * unsupported targets; ERR_QUOTA a user by name who has no room; ERR_LIMIT; ERR_TEMP. */
 enum err_kind envelope_add(struct envelope *env, struct arena *scratch, const struct resolver *r,
     const struct mail_path *path, struct err *e) CHECKED;
 

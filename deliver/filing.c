@@ -45,7 +45,7 @@ static void log_target(struct filing *f, const struct target *t, const struct er
 		    KV_S("folder", t->folder), KV_U("uid", uid), KV_S("from", f->l->sender),
 		    KV_S("to", t->address), KV_U("octets", body_octets(f->body)), KV_U("us", us));
 	else
-		log_event(LOG_LEVEL_ERR, "deliver.failed", KV_S("user", t->user),
+		log_event(t->result == ERR_QUOTA ? LOG_LEVEL_INFO : LOG_LEVEL_ERR, "deliver.failed", KV_S("user", t->user),
 		    KV_S("folder", t->folder), KV_S("from", f->l->sender), KV_S("to", t->address),
 		    KV_Z("kind", err_word(t->result)), KV_ERR(e));
 }
@@ -53,7 +53,7 @@ static void log_target(struct filing *f, const struct target *t, const struct er
 static enum err_kind append(struct filing *f, struct target *t, struct open_store *o,
     uint32_t *out_uid, struct err *e)
 {
-	struct append how = { .prefix = prefix_for(f, t), .sync_later = f->sync_later };
+	struct append how = { .prefix = prefix_for(f, t), .sync_later = f->sync_later, .last_may_pass = true };
 	enum err_kind r;
 	uint32_t id;
 

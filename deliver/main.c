@@ -27,6 +27,9 @@ const struct conf_key deliver_keys[] = {
 	{ "deliver", "recipients_max", CONF_NUMBER, "10000", "100", "10000", NULL,
 	  offsetof(struct deliver_conf, recipients_max),
 	  "recipients of one message" },
+	{ "deliver", "quota_full", CONF_CHOICE, "reject", NULL, NULL, "reject|defer",
+	  offsetof(struct deliver_conf, quota_full),
+	  "the answer for a full mailbox: reject tells the sender now (552), defer lets the sender try again (452)" },
 	{ "deliver", "command_timeout", CONF_SECONDS, "15m", "1s", "1h", NULL,
 	  offsetof(struct deliver_conf, command_timeout_ms),
 	  "how long the next command may take; above smtpd's" },
@@ -44,9 +47,9 @@ static enum err_kind prepare(const struct settings *set, void *conf, struct err 
 {
 	struct deliver_conf *c = conf;
 
-	(void)set;
 	if (the_stores == NULL)
 		the_stores = stores_new();
+	stores_configure(the_stores, set);
 	c->stores = the_stores;
 	if (alias_file_open(c->aliases, &c->alias_file, e) != ERR_OK)
 		return e->kind;

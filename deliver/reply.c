@@ -50,14 +50,21 @@ void lmtp_reply_words(struct lmtp *l, const struct lmtp_words *w)
 	lmtp_reply(l, w->code, w->enhanced, w->text);
 }
 
-const struct lmtp_words *lmtp_rcpt_words(enum err_kind kind)
+static const struct lmtp_words full_for_now = { 452, "4.2.2", "Mailbox is full, try again later" };
+
+static bool defers(const struct lmtp *l, enum err_kind kind)
 {
-	return &rcpt_words[kind];
+	return kind == ERR_QUOTA && l->conf->quota_full == LMTP_QUOTA_DEFER;
 }
 
-const struct lmtp_words *lmtp_message_words(enum err_kind kind)
+const struct lmtp_words *lmtp_rcpt_words(const struct lmtp *l, enum err_kind kind)
 {
-	return &message_words[kind];
+	return defers(l, kind) ? &full_for_now : &rcpt_words[kind];
+}
+
+const struct lmtp_words *lmtp_message_words(const struct lmtp *l, enum err_kind kind)
+{
+	return defers(l, kind) ? &full_for_now : &message_words[kind];
 }
 
 void lmtp_farewell(struct lmtp *l, const char *enhanced, const char *text)

@@ -24,10 +24,13 @@ enum lmtp_role {
 	LMTP_ROLE_SMTPD,	/* smtpd has done so */
 };
 
+enum lmtp_quota_full { LMTP_QUOTA_REJECT, LMTP_QUOTA_DEFER };
+
 struct deliver_conf {
 	char *aliases, *postmaster, *recipient_delimiter;
 	uint64_t message_size_limit, recipients_max;
 	uint64_t command_timeout_ms, data_timeout_ms;
+	uint64_t quota_full;		/* enum lmtp_quota_full */
 	/* made by prepare, in the parent */
 	struct alias_file *alias_file;
 	struct stores *stores;
@@ -48,6 +51,7 @@ struct lmtp {
 	/* the transaction */
 	bool open;
 	struct str sender;
+	uint64_t size_octets;		/* as MAIL said; 0: it did not */
 	struct envelope env;
 	struct resolver resolver;
 };
@@ -64,8 +68,8 @@ struct lmtp_words {
 };
 void lmtp_reply_words(struct lmtp *l, const struct lmtp_words *w);
 /* What a kind of error means to the client: in answer to RCPT, and to the message. */
-const struct lmtp_words *lmtp_rcpt_words(enum err_kind kind);
-const struct lmtp_words *lmtp_message_words(enum err_kind kind);
+const struct lmtp_words *lmtp_rcpt_words(const struct lmtp *l, enum err_kind kind);
+const struct lmtp_words *lmtp_message_words(const struct lmtp *l, enum err_kind kind);
 
 /* -- filing.c -- */
 /* Files a sealed message into every target of the envelope and sets their results. trace: header

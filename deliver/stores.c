@@ -6,6 +6,7 @@
 
 #include "../libbase/clock.h"
 #include "../libmail/mutf7.h"
+#include "../libstore/quota.h"
 #include "stores.h"
 
 static const char auth_socket[] = "store.sock";
@@ -25,6 +26,12 @@ struct stores *stores_new(void)
 		exit(75);
 	store_env_init(&st->env);
 	return st;
+}
+
+void stores_configure(struct stores *st, const struct settings *set)
+{
+	st->env.quota_octets = set->quota_storage_bytes;
+	st->env.quota_messages = set->quota_messages;
 }
 
 void stores_forget(struct open_store *o)
@@ -159,6 +166,13 @@ enum err_kind stores_user(struct stores *st, struct str user, bool soon, char *c
 		return e->kind;
 	memcpy(canonical, o->user, sizeof o->user);
 	return ERR_OK;
+}
+
+enum err_kind stores_room(struct stores *st, const char *canonical, uint64_t octets, struct err *e)
+{
+	struct open_store *o = find(st, str_of(canonical));
+
+	return o != NULL && quota_check_delivery(o->store, octets, e) == ERR_QUOTA ? ERR_QUOTA : ERR_OK;
 }
 
 /* The names that folder may stand for, the likeliest first. */

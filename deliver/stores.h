@@ -6,6 +6,7 @@
 #define DELIVER_STORES_H
 
 #include "../libserve/authclient.h"
+#include "../libserve/settings.h"
 #include "../libstore/mailbox.h"
 
 enum {
@@ -26,6 +27,9 @@ struct stores;
 /* Opens nothing yet. To be called before the file system is lost. Exits 75 without memory. */
 struct stores *stores_new(void);
 
+/* Site defaults for the stores that are opened from now on. */
+void stores_configure(struct stores *st, const struct settings *set);
+
 /* The store of `user` as an address spells it: the exact name, else in lower case. Valid until the
  * next call, longer while n_pins > 0 (the caller counts up and down). Errors: ERR_NOENT no such
  * user; ERR_TEMP, and those of store_open; ERR_LIMIT every slot is pinned. */
@@ -36,6 +40,10 @@ enum err_kind stores_get(struct stores *st, struct str user, struct open_store *
  * `soon`: it is about to be used. Errors: ERR_NOENT, ERR_TEMP. */
 enum err_kind stores_user(struct stores *st, struct str user, bool soon, char *canonical,
     struct err *e) CHECKED;
+
+/* Has that user room for a message of so many octets (0: not known)? Asked only when the store is open already; other
+ * errors than the quota's are for later. Errors: ERR_QUOTA. */
+enum err_kind stores_room(struct stores *st, const char *canonical, uint64_t octets, struct err *e) CHECKED;
 
 /* Closes one whose last operation failed in a way that a fresh start may cure. */
 void stores_forget(struct open_store *o);

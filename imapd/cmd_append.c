@@ -4,6 +4,7 @@
  * go straight into a body. Invariant: when the handler returns, either the whole literal and the
  * end of its command have been read or the session is over. */
 #include "../libmail/date.h"
+#include "../libstore/quota.h"
 #include "flags.h"
 #include "session.h"
 
@@ -208,7 +209,10 @@ static bool check(struct imap_session *s, struct cursor *c, struct append_args *
 	}
 	if (store_find(s->store, s->a, name, &info, &e) == ERR_OK && !info.noselect) {
 		*out_id = info.id;
-		return true;
+		if (quota_check_append(s->store, info.id, s->stream.octets, &e) != ERR_QUOTA)
+			return true;
+		turn_down(s, reply_code(ERR_QUOTA), "Over quota");
+		return false;
 	}
 	turn_down(s, e.kind == ERR_NOENT ? "TRYCREATE" : "CANNOT", "No such mailbox");
 	return false;

@@ -69,15 +69,22 @@ void cmd_unsubscribe(struct imap_session *s, struct cursor *args)
 
 enum status_item {
 	STATUS_MESSAGES, STATUS_RECENT, STATUS_UIDNEXT, STATUS_UIDVALIDITY, STATUS_UNSEEN,
-	STATUS_HIGHESTMODSEQ, STATUS_N
+	STATUS_HIGHESTMODSEQ, STATUS_DELETED, STATUS_DELETED_STORAGE, STATUS_N
+};
+
+struct status {
+	struct mailbox_info info;
+	uint64_t n_deleted, deleted_octets;	/* messages with \Deleted: RFC 9208 s.4.1.4 */
 };
 
 static const char *const status_names[STATUS_N] = {
-	"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "HIGHESTMODSEQ"
+	"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "HIGHESTMODSEQ", "DELETED", "DELETED-STORAGE"
 };
 
-static uint64_t status_value(const struct mailbox_info *i, enum status_item item)
+static uint64_t status_value(const struct status *st, enum status_item item)
 {
+	const struct mailbox_info *i = &st->info;
+
 	switch (item) {
 	case STATUS_MESSAGES:
 		return i->n_messages;
@@ -91,6 +98,10 @@ static uint64_t status_value(const struct mailbox_info *i, enum status_item item
 		return i->n_unseen;
 	case STATUS_HIGHESTMODSEQ:
 		return i->modseq;
+	case STATUS_DELETED:
+		return st->n_deleted;
+	case STATUS_DELETED_STORAGE:
+		return st->deleted_octets;
 	case STATUS_N:
 		break;
 	}
@@ -117,13 +128,55 @@ static bool status_items(struct cursor *args, unsigned *out_mask)
 	return tok_char(args, ')') && tok_end(args);
 }
 
+/* Only the messages tell; rarely asked for. */
+static enum err_kind count_deleted(struct imap_session *s, struct str name, struct status *st, struct err *e)
+{
+	struct mailbox *mb;
+	enum err_kind k = mailbox_open(s->store, name, false, &mb, e);
+
+	if (k != ERR_OK)
+		return k;
+	if ((k = mailbox_load(mb, e)) == ERR_OK) {
+		for (size_t ix = 0; ix < mailbox_n(mb); ix++) {
+			const struct message *m = mailbox_at(mb, ix);
+
+			if ((m->flags & MSG_DELETED) == 0 || m->gone)
+				continue;
+			st->n_deleted++;
+			st->deleted_octets += m->size_octets;
+		}
+	}
+	mailbox_close(&mb);
+	return k;
+}
+
+static bool find_status(struct imap_session *s, struct str name, unsigned mask, struct status *st)
+{
+	struct err e;
+
+	*st = (struct status){ .n_deleted = 0 };
+	if (store_find(s->store, s->a, name, &st->info, &e) != ERR_OK) {
+		reply_err(s, &e, "status");
+		return false;
+	}
+	if (st->info.noselect) {
+		reply_no(s, "CANNOT", "Not a selectable mailbox");
+		return false;
+	}
+	if ((mask & (1u << STATUS_DELETED | 1u << STATUS_DELETED_STORAGE)) != 0 &&
+	    count_deleted(s, name, st, &e) != ERR_OK) {
+		reply_err(s, &e, "status");
+		return false;
+	}
+	return true;
+}
+
 void cmd_status(struct imap_session *s, struct cursor *args)
 {
-	struct mailbox_info info;
+	struct status st;
 	struct str name;
 	unsigned mask;
 	const char *sep = " (";
-	struct err e;
 
 	if (!arg_mailbox(s, args, &name))
 		return;
@@ -131,14 +184,8 @@ void cmd_status(struct imap_session *s, struct cursor *args)
 		reply_bad(s, "Syntax error in STATUS");
 		return;
 	}
-	if (store_find(s->store, s->a, name, &info, &e) != ERR_OK) {
-		reply_err(s, &e, "status");
+	if (!find_status(s, name, mask, &st))
 		return;
-	}
-	if (info.noselect) {
-		reply_no(s, "CANNOT", "Not a selectable mailbox");
-		return;
-	}
 	if ((mask & 1u << STATUS_HIGHESTMODSEQ) != 0)
 		sync_enable_condstore(s);
 	conn_put(s->c, STR("* STATUS "));
@@ -147,7 +194,7 @@ void cmd_status(struct imap_session *s, struct cursor *args)
 		if ((mask & 1u << i) == 0)
 			continue;
 		conn_printf(s->c, "%s%s %llu", sep, status_names[i],
-		    (unsigned long long)status_value(&info, (enum status_item)i));
+		    (unsigned long long)status_value(&st, (enum status_item)i));
 		sep = " ";
 	}
 	conn_put(s->c, STR(")\r\n"));

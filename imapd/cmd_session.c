@@ -23,7 +23,7 @@ void put_capabilities(struct imap_session *s)
 		    STR(" LOGINDISABLED"));
 		return;
 	}
-	conn_put(s->c, STR(" LITERAL+ NAMESPACE CHILDREN UIDPLUS UNSELECT MOVE CONDSTORE"));
+	conn_put(s->c, STR(" LITERAL+ NAMESPACE CHILDREN UIDPLUS UNSELECT MOVE CONDSTORE QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE"));
 	if (s->conf->special_use)
 		conn_put(s->c, STR(" SPECIAL-USE"));
 	conn_printf(s->c, " APPENDLIMIT=%llu", (unsigned long long)s->conf->message_size_limit_bytes);

@@ -30,6 +30,9 @@ static const struct imap_cmd commands[] = {
 	{ "LSUB", USER, 0, cmd_lsub },
 	{ "NAMESPACE", USER, 0, cmd_namespace },
 	{ "STATUS", USER, 0, cmd_status },
+	{ "GETQUOTA", USER, 0, cmd_getquota },		/* RFC 9208 */
+	{ "GETQUOTAROOT", USER, 0, cmd_getquotaroot },
+	{ "SETQUOTA", USER, 0, cmd_setquota },
 	{ "APPEND", USER, CMD_STREAMS, cmd_append },
 	{ "IDLE", USER, 0, cmd_idle },
 	/* s.6.4, RFC 3691, RFC 4315, RFC 6851 */

@@ -36,9 +36,12 @@ static const struct conf_key keys[] = {
 
 static enum err_kind prepare(const struct settings *set, void *conf, struct err *e)
 {
-	(void)set;
+	struct store_env *env = &((struct imapd_conf *)conf)->store_env;
+
 	(void)e;
-	store_env_init(&((struct imapd_conf *)conf)->store_env);
+	store_env_init(env);
+	env->quota_octets = set->quota_storage_bytes;
+	env->quota_messages = set->quota_messages;
 	charset_warm();
 	return ERR_OK;
 }

@@ -53,6 +53,10 @@ const struct conf_key settings_keys[] = {
 	ROW("store", "user", CONF_STRING, PENNYPOST_USER, user, "account that owns the stores"),
 	ROW("store", "group", CONF_STRING, PENNYPOST_USER, group, "its group"),
 	ROW("store", "smtp_user", CONF_STRING, PENNYPOST_SMTP_USER, smtp_user, "account of smtpd"),
+	ROW("store", "quota_storage", CONF_BYTES, "0", quota_storage_bytes,
+	    "how much mail a user may have, without limits of the user's own; 0: any"),
+	ROW("store", "quota_messages", CONF_NUMBER, "0", quota_messages,
+	    "how many messages a user may have, without limits of the user's own; 0: any"),
 
 	ROW("process", "run_dir", CONF_PATH, RUNSTATEDIR "/pennypost", run_dir,
 	    "sockets and the pid file"),

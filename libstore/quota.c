@@ -119,6 +119,20 @@ enum err_kind quota_check_delivery(struct store *s, uint64_t octets, struct err 
 	return k;
 }
 
+enum err_kind quota_check_append(struct store *s, uint32_t mailbox, uint64_t octets, struct err *e)
+{
+	const struct ctl_slot *slot;
+	enum err_kind k;
+
+	if ((k = store_lock(s, e)) != ERR_OK)
+		return k;
+	slot = ctl_find_id(s, mailbox);
+	k = slot != NULL ? quota_room(s, slot, NULL, 1, octets, false, e) :
+	    err_set(e, ERR_NOENT, 0, "mailbox was deleted");
+	store_unlock(s);
+	return k;
+}
+
 /* -- telling -- */
 
 static bool fill(const struct store *s, struct str name, struct quota_limits own, struct quota_limits limits, struct arena *a,

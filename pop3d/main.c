@@ -24,9 +24,12 @@ static const struct conf_key keys[] = {
 
 static enum err_kind prepare(const struct settings *set, void *conf, struct err *e)
 {
-	(void)set;
+	struct store_env *env = &((struct pop3_conf *)conf)->store_env;
+
 	(void)e;
-	store_env_init(&((struct pop3_conf *)conf)->store_env);
+	store_env_init(env);
+	env->quota_octets = set->quota_storage_bytes;
+	env->quota_messages = set->quota_messages;
 	return ERR_OK;
 }
 

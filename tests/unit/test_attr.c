@@ -8,6 +8,12 @@
 #include "../../libstore/store_int.h"
 #include "store_dir.h"
 
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:libdb";	/* handles given up after a recovery */
+}
+
 enum { KILL_ROUNDS = 12 };
 
 static uint32_t id_of(struct store *s, const char *name)
