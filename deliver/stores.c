@@ -32,6 +32,7 @@ void stores_configure(struct stores *st, const struct settings *set)
 {
 	st->env.quota_octets = set->quota_storage_bytes;
 	st->env.quota_messages = set->quota_messages;
+	st->env.compress = set->compress;
 }
 
 void stores_forget(struct open_store *o)

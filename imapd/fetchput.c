@@ -115,8 +115,12 @@ static void put_range(struct imap_session *s, const struct message_text *t, stru
 	put_length(s, r.len);
 	if (r.len > COPY_MAX_OCTETS && !conn_is_tls(s->c)) {
 		n = message_spans(t, r.from, r.len, spans);
-		for (size_t i = 0; i < n; i++)
-			conn_put_file(s->c, spans[i].fd, spans[i].off, spans[i].len);
+		for (size_t i = 0; i < n; i++) {
+			if (spans[i].fd >= 0)
+				conn_put_file(s->c, spans[i].fd, spans[i].off, spans[i].len);
+			else
+				conn_put(s->c, str_n(spans[i].p, spans[i].len));
+		}
 		return;
 	}
 	in_prefix = str_head(str_skip(t->prefix, r.from), r.len);

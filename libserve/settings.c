@@ -57,6 +57,7 @@ const struct conf_key settings_keys[] = {
 	    "how much mail a user may have, without limits of the user's own; 0: any"),
 	ROW("store", "quota_messages", CONF_NUMBER, "0", quota_messages,
 	    "how many messages a user may have, without limits of the user's own; 0: any"),
+	ROW("store", "compress", CONF_BOOL, "no", compress, "new mail is stored compressed (zstd)"),
 
 	ROW("process", "run_dir", CONF_PATH, RUNSTATEDIR "/pennypost", run_dir,
 	    "sockets and the pid file"),

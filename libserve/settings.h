@@ -32,6 +32,7 @@ struct settings {
 	char *user, *group;		/* the system account that owns them (default "pennypost") */
 	char *smtp_user;		/* the account of smtpd (default "pennysmtp") */
 	uint64_t quota_storage_bytes, quota_messages;	/* of a user without limits of the user's own; 0: none */
+	bool compress;			/* new mail is stored compressed (default no) */
 	/* [process] */
 	char *run_dir;			/* sockets and the pid file (default RUNSTATEDIR/pennypost) */
 	uint64_t spare_min, spare_max, children_max, per_address_max;

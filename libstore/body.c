@@ -14,6 +14,7 @@
 #include "../libmail/record.h"
 #include "body_int.h"
 #include "crc32c.h"
+#include "pack.h"
 #include "store_int.h"
 
 struct body *body_new(struct store *spill, uint64_t max_octets)
@@ -27,6 +28,7 @@ struct body *body_new(struct store *spill, uint64_t max_octets)
 	b->fd = -1;
 	buf_init(&b->mem, STORE_INLINE_MAX_OCTETS);
 	buf_init(&b->record, RECORD_MAX_OCTETS);
+	buf_init(&b->packed, STORE_INLINE_MAX_OCTETS);
 	return b;
 }
 
@@ -51,6 +53,7 @@ void body_free(struct body **out)
 	}
 	buf_free(&b->mem);
 	buf_free(&b->record);
+	buf_free(&b->packed);
 	free(b);
 	*out = NULL;
 }
@@ -127,6 +130,12 @@ enum err_kind body_seal(struct body *b, struct err *e)
 	if (b->fd >= 0 && (k = seal_file(b, e)) != ERR_OK)
 		return k;
 	b->sealed = true;
+	if (b->fd < 0 && b->spill->env.compress) {
+		if (pack_body(buf_str(&b->mem), &b->packed))
+			b->body_crc = crc32c(0, b->mem.p, b->mem.n);
+		else
+			buf_free(&b->packed);
+	}
 	a = arena_new(RECORD_ARENA_OCTETS);
 	k = record_make(a, body_view(b), &b->record, e);
 	arena_free(&a);

@@ -13,7 +13,9 @@ struct body {
 	uint64_t large_id;		/* random name of the spilled file, 0 */
 	const char *map;		/* spilled and sealed */
 	struct buf record;
-	uint32_t record_crc, body_crc;
+	struct buf packed;		/* the octets as they go into a record, when the spill store compresses and it pays */
+	uint32_t record_crc;
+	uint32_t body_crc;		/* when it is spilled or packed */
 	bool sealed;
 };
 

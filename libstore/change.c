@@ -129,6 +129,12 @@ static enum err_kind append_keywords(struct store *s, uint32_t id, const struct 
 	return k;
 }
 
+/* The body's octets as they go into the record. */
+static struct str stored_body(const struct body *b)
+{
+	return b->fd >= 0 ? str_n(NULL, 0) : b->packed.n > 0 ? buf_str(&b->packed) : body_view(b);
+}
+
 static enum err_kind append_locked(struct store *s, uint32_t id, const struct body *b,
     const struct append *how, struct rec_message *m, uint32_t *out_validity, uint64_t *out_seq,
     struct err *e)
@@ -158,7 +164,7 @@ static enum err_kind append_locked(struct store *s, uint32_t id, const struct bo
 	*out_validity = slot->uidvalidity;
 	n = keyword_records(&add, r);
 	r[n++] = (struct journal_rec){ REC_MESSAGE, { str_n((const char *)m, sizeof *m),
-		body_record(b), how->prefix, b->fd >= 0 ? str_n(NULL, 0) : body_view(b) } };
+		body_record(b), how->prefix, stored_body(b) } };
 	return store_append(s, r, n, NULL, out_seq, e);
 }
 
@@ -172,6 +178,7 @@ enum err_kind mailbox_append(struct store *s, uint32_t id, const struct body *b,
 		.prefix_octets = (uint32_t)how->prefix.n, .body_octets = (uint32_t)b->n_octets,
 		.size_octets = (uint32_t)(how->prefix.n + b->n_octets),
 		.large_id = b->large_id, .body_crc = b->body_crc,
+		.encoding = b->packed.n > 0 ? ENCODING_ZSTD : ENCODING_PLAIN,
 	};
 	uint32_t validity = 0;
 	uint64_t seq = 0;

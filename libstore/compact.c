@@ -31,6 +31,7 @@ enum {
 	TEND_MIN_AGE_S = 3600,		/* longer than a session may idle without a word */
 	TEND_AGAIN_S = 600,
 	RECORD_OVERHEAD = sizeof(struct rec_header) + sizeof(struct rec_message),
+	SAMPLES = 16,			/* records of a segment that are looked at */
 };
 
 /* A message, or an expunged one, by its name; where it was when it was looked at. */
@@ -145,6 +146,28 @@ static bool old_enough(struct store *s, uint32_t seg, uint64_t min_age_s)
 	    next.created_ms / 1000 + (int64_t)min_age_s <= clock_real_s();
 }
 
+/* Octets of places [from, to), all of one segment. Rows know how long a message is, and not how long a compressed one is
+ * stored: a few records tell for all. */
+static uint64_t live_octets(const struct compaction *c, const struct census *all, size_t from, size_t to)
+{
+	size_t step = (to - from) / SAMPLES + 1;
+	uint64_t said = 0, sampled = 0, stored = 0;
+
+	for (size_t k = from; k < to; k++) {
+		struct journal_pos at = { all->v[k].seg, all->v[k].off };
+		struct journal_view v;
+
+		if (k > from && by_place(&all->v[k], &all->v[k - 1]) == 0)
+			continue;
+		said += all->v[k].octets;
+		if ((k - from) % step == 0 && journal_read(c->s->journal, at, false, &v, NULL) == ERR_OK) {
+			sampled += all->v[k].octets;
+			stored += v.h.octets;
+		}
+	}
+	return sampled == 0 ? said : (uint64_t)((double)said * (double)stored / (double)sampled);
+}
+
 /* The longest run of oldest segments of which at least half is dead; octets that several rows share count once. */
 static void pick_run(struct compaction *c, const struct census *all)
 {
@@ -152,8 +175,11 @@ static void pick_run(struct compaction *c, const struct census *all)
 	size_t k = 0;
 
 	for (uint32_t i = 0; i < all->n; i++) {
-		for (; k < all->n_places && all->v[k].seg == all->first + i; k++)
-			live += k > 0 && by_place(&all->v[k], &all->v[k - 1]) == 0 ? 0 : all->v[k].octets;
+		size_t from = k;
+
+		while (k < all->n_places && all->v[k].seg == all->first + i)
+			k++;
+		live += live_octets(c, all, from, k);
 		if (!c->everything && live > (uint64_t)(i + 1) * c->s->env.segment_octets / 2)
 			continue;
 		if (old_enough(c->s, all->first + i, c->min_age_s))

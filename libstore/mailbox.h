@@ -122,17 +122,19 @@ enum err_kind mailbox_copy(struct mailbox *mb, const uint32_t *uids, size_t n, u
 
 /* -- reading a message -- */
 
-struct text_span {			/* octets of a file, for sendfile */
-	int fd;
+struct text_span {
+	int fd;				/* octets of a file, for sendfile; -1: they are only in memory */
 	uint64_t off, len;
+	const char *p;			/* the same octets in memory */
 };
 
 struct message_text {
-	struct str prefix, body;	/* the message is prefix followed by body; mapped memory */
+	struct str prefix, body;	/* the message is prefix followed by body; in memory, mapped or decoded */
 	struct str record;		/* parsed record (libmail/record.h), offsets relative to body */
 	/* private */
 	void *map;
 	size_t map_octets;
+	char *decoded;			/* a body that is stored compressed; malloc'ed */
 	int large_fd;
 	int seg_fd;
 	uint64_t prefix_off, body_off;
@@ -143,8 +145,8 @@ struct message_text {
 enum err_kind message_open(struct mailbox *mb, const struct message *m, struct message_text *out,
     struct err *e) CHECKED;
 void message_close(struct message_text *t);
-/* The spans of files that hold [from, from + len) of the message (len is cut at its end); returns how many (0..2). The
- * descriptors stay the library's and are valid until message_close. */
+/* The spans that hold [from, from + len) of the message (len is cut at its end); returns how many (0..2). The descriptors
+ * and memory stay the library's and are valid until message_close. */
 size_t message_spans(const struct message_text *t, uint64_t from, uint64_t len, struct text_span out[2]);
 /* Only the parsed record: cheaper than message_open (no body is touched, the record has its own checksum). */
 enum err_kind message_record(struct mailbox *mb, const struct message *m, struct str *out,

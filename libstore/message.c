@@ -3,12 +3,14 @@
  * and never wrong octets. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "crc32c.h"
 #include "mailbox_int.h"
+#include "pack.h"
 
 static enum err_kind unreadable(const struct message *m, struct err *e)
 {
@@ -91,6 +93,8 @@ static enum err_kind open_read(struct store *s, struct journal_pos pos, const st
 		t->body_off = t->prefix_off + t->prefix.n;
 		if (r->large_id != 0)
 			k = open_large(s, r, t, e);
+		else if (r->encoding != ENCODING_PLAIN && (k = pack_open(r, t->body, &t->decoded, e)) == ERR_OK)
+			t->body = str_n(t->decoded, r->body_octets);
 	}
 	if (k != ERR_OK)
 		message_close(t);
@@ -135,6 +139,8 @@ void message_close(struct message_text *t)
 		munmap(t->map, t->map_octets);
 	if (t->large_fd >= 0)
 		close(t->large_fd);
+	free(t->decoded);
+	t->decoded = NULL;
 	t->map = NULL;
 	t->large_fd = -1;
 }
@@ -142,24 +148,26 @@ void message_close(struct message_text *t)
 size_t message_spans(const struct message_text *t, uint64_t from, uint64_t len, struct text_span out[2])
 {
 	uint64_t all = (uint64_t)t->prefix.n + t->body.n;
+	bool together = t->large_fd < 0 && t->decoded == NULL;	/* prefix and body lie side by side */
 	size_t n = 0;
 
 	if (from >= all)
 		return 0;
 	if (len > all - from)
 		len = all - from;
-	if (t->large_fd < 0 && len > 0) {	/* prefix and body lie together */
-		out[n++] = (struct text_span){ t->seg_fd, t->prefix_off + from, len };
+	if (together && len > 0) {
+		out[n++] = (struct text_span){ t->seg_fd, t->prefix_off + from, len, t->prefix.p + from };
 		return n;
 	}
 	if (from < t->prefix.n) {
 		uint64_t part = t->prefix.n - from < len ? t->prefix.n - from : len;
 
-		out[n++] = (struct text_span){ t->seg_fd, t->prefix_off + from, part };
+		out[n++] = (struct text_span){ t->seg_fd, t->prefix_off + from, part, t->prefix.p + from };
 		from += part;
 		len -= part;
 	}
+	from -= t->prefix.n;
 	if (len > 0)
-		out[n++] = (struct text_span){ t->large_fd, from - t->prefix.n, len };
+		out[n++] = (struct text_span){ t->large_fd, from, len, t->body.p + from };
 	return n;
 }

@@ -100,6 +100,11 @@ struct rec_mailbox {			/* followed by the name; when MAILBOX_EXISTS goes, or NOS
 	uint32_t id, state, uidvalidity, name_octets;
 };
 
+enum body_encoding {
+	ENCODING_PLAIN = 0,
+	ENCODING_ZSTD = 1		/* one frame */
+};
+
 struct rec_message {			/* followed by record, prefix, body (unless large) */
 	uint32_t mailbox, uid;
 	uint32_t flags;			/* MSG_STORED_FLAGS */
@@ -111,8 +116,10 @@ struct rec_message {			/* followed by record, prefix, body (unless large) */
 	uint64_t large_id;		/* 0: the body follows; else large/<2 hex>/<16 hex> */
 	uint32_t record_octets, record_crc;
 	uint32_t prefix_octets, body_octets;
-	uint32_t body_crc;		/* of a large body */
-	uint32_t moved;			/* 1: by compaction; the message was there before, only its place changes */
+	uint32_t body_crc;		/* of a large body, or of what an encoded one decodes to */
+	uint16_t moved;			/* 1: by compaction; the message was there before, only its place changes */
+	uint16_t encoding;		/* enum body_encoding; not 0: the body lies there as its stored length (le32) and so
+					 * many octets. body_octets is what they decode to */
 };
 
 struct rec_copy {			/* followed by n copy_entry; UIDs are first_uid, first_uid + 1, … */

@@ -35,6 +35,22 @@ bool rec_get_mailbox(struct str payload, struct rec_mailbox *out, struct str *na
 	return true;
 }
 
+/* How much of what follows the prefix is the body, as it is stored. */
+static bool stored_octets(const struct rec_message *m, struct str rest, size_t *out)
+{
+	if (m->large_id != 0) {
+		*out = 0;
+		return m->encoding == ENCODING_PLAIN;
+	}
+	*out = m->body_octets;
+	if (m->encoding != ENCODING_PLAIN) {
+		if (rest.n < sizeof(uint32_t))
+			return false;
+		*out = sizeof(uint32_t) + (size_t)get_le32(rest.p);
+	}
+	return *out <= rest.n;
+}
+
 bool rec_get_message(struct str payload, struct rec_message *out, struct str *record,
     struct str *prefix, struct str *body)
 {
@@ -43,9 +59,9 @@ bool rec_get_message(struct str payload, struct rec_message *out, struct str *re
 
 	if (!take(payload, out, sizeof *out, &rest))
 		return false;
-	inline_octets = out->large_id == 0 ? out->body_octets : 0;
-	if ((uint64_t)out->record_octets + out->prefix_octets + inline_octets > rest.n ||
-	    (uint64_t)out->prefix_octets + out->body_octets != out->size_octets)
+	if ((uint64_t)out->record_octets + out->prefix_octets > rest.n ||
+	    (uint64_t)out->prefix_octets + out->body_octets != out->size_octets ||
+	    !stored_octets(out, str_skip(rest, out->record_octets + (size_t)out->prefix_octets), &inline_octets))
 		return false;
 	*record = str_head(rest, out->record_octets);
 	rest = str_skip(rest, out->record_octets);

@@ -22,8 +22,12 @@ static bool put_from_file(struct pop3 *s, const struct source *src, struct str s
 	if (span.n < POP3_SENDFILE_MIN_OCTETS || conn_is_tls(s->c))
 		return false;
 	n = message_spans(src->text, src->at + (uint64_t)(span.p - src->view.p), span.n, files);
-	for (size_t i = 0; i < n; i++)
-		conn_put_file(s->c, files[i].fd, files[i].off, files[i].len);
+	for (size_t i = 0; i < n; i++) {
+		if (files[i].fd >= 0)
+			conn_put_file(s->c, files[i].fd, files[i].off, files[i].len);
+		else
+			conn_put(s->c, str_n(files[i].p, files[i].len));
+	}
 	return true;
 }
 

@@ -30,6 +30,7 @@ static enum err_kind prepare(const struct settings *set, void *conf, struct err 
 	store_env_init(env);
 	env->quota_octets = set->quota_storage_bytes;
 	env->quota_messages = set->quota_messages;
+	env->compress = set->compress;
 	return ERR_OK;
 }
 

@@ -49,6 +49,7 @@ static inline void dir_remove(struct dir *d)
 /* Small stores would do without the index, which is what most tests are about; 0 uses it always. */
 static uint32_t store_dir_replay_max;
 static uint32_t store_dir_segment;	/* length of journal segments; 0: as usual */
+static bool store_dir_compress;
 static uint64_t store_dir_retain_s;	/* expunged messages can be brought back; 0: not at all */
 static uint64_t store_dir_retain_octets = UINT64_MAX;
 
@@ -60,6 +61,7 @@ static inline struct store *store_at(const struct dir *d)
 
 	store_env_init(&env);
 	env.replay_max_octets = store_dir_replay_max;
+	env.compress = store_dir_compress;
 	if (store_dir_segment != 0)
 		env.segment_octets = store_dir_segment;
 	env.retain_s = store_dir_retain_s;

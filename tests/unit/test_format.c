@@ -82,6 +82,7 @@ static const struct row {
 	ROW(rec_message, body_octets),
 	ROW(rec_message, body_crc),
 	ROW(rec_message, moved),
+	ROW(rec_message, encoding),
 	ROW(rec_copy, mailbox),
 	ROW(rec_copy, from_mailbox),
 	ROW(rec_copy, first_uid),
