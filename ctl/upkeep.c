@@ -4,11 +4,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../libbase/clock.h"
 #include "../libmail/charset.h"
 #include "../libstore/search.h"
 #include "ctl.h"
 
-enum { COMPACT_MIN_AGE_S = 60 };
+enum {
+	COMPACT_MIN_AGE_S = 60,
+	INDEX_WAIT_MS = 10000, INDEX_AGAIN_MS = 50,	/* for a session that makes search files just now */
+};
 
 static int rebuild(struct store *s, void *arg)
 {
@@ -40,12 +44,17 @@ static int compact(struct store *s, void *arg)
 static int index_texts(struct store *s, void *arg)
 {
 	const char *user = arg;
+	uint64_t end_ms = clock_mono_ms() + INDEX_WAIT_MS;
 	struct search_build_result r;
 	struct err e;
 
 	charset_warm();
-	if (search_build(s, UINT32_MAX, UINT32_MAX, &r, &e) != ERR_OK)
-		return ctl_err(&e);
+	do {
+		if (search_build(s, UINT32_MAX, UINT32_MAX, &r, &e) != ERR_OK)
+			return ctl_err(&e);
+	} while (r.busy && clock_mono_ms() < end_ms && (clock_sleep_ms(INDEX_AGAIN_MS), true));
+	if (r.busy)
+		return ctl_fail(EX_TEMPFAIL, "%s: another process makes the search files", user);
 	printf("%s\tindexed=%u\twanting=%u\n", user, r.n_built, r.n_wanting);
 	return 0;
 }

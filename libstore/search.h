@@ -25,6 +25,7 @@ bool search_filter_may_have(struct search_filter *f, size_t ix, const struct mes
 struct search_build_result {
 	uint32_t n_built;
 	uint32_t n_wanting;		/* segments that still have no file */
+	bool busy;			/* another process builds: nothing was done */
 };
 /* Makes files for ended segments that have none, oldest first, at most max_segments and none begun after max_ms; removes
  * files of segments that are gone. Takes no lock that a session or a delivery waits for. Does nothing while another process builds.

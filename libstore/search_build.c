@@ -359,19 +359,21 @@ static enum err_kind build_segment(struct store *s, uint32_t seg, struct err *e)
 
 /* -- all segments -- */
 
-/* The directory with its lock; -1: none can be had, or another process has it. */
-static int lock_directory(struct store *s)
+/* The directory's lock. Errors: ERR_BUSY, another process has it. */
+static enum err_kind lock_directory(struct store *s, int *out_fd, struct err *e)
 {
-	int fd;
+	enum err_kind k = ERR_OK;
 
 	if (mkdirat(s->dirfd, "search", 0700) < 0 && errno != EEXIST)
-		return -1;
-	fd = openat(s->dirfd, SEARCH_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		close(fd);
-		fd = -1;
+		return err_sys(e, errno, "make search");
+	*out_fd = openat(s->dirfd, SEARCH_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (*out_fd < 0)
+		return err_sys(e, errno, "open " SEARCH_LOCK);
+	if (flock(*out_fd, LOCK_EX | LOCK_NB) < 0) {
+		k = err_set(e, ERR_BUSY, errno, "the search files are being made");
+		close(*out_fd);
 	}
-	return fd;
+	return k;
 }
 
 /* Files of segments that are not there, and what a death left. */
@@ -399,34 +401,45 @@ static void remove_strays(struct store *s)
 	closedir(dir);
 }
 
+/* One segment that has no file. What can't be read, and so not be told of, is not an error: searches read it. */
+static enum err_kind build_one(struct store *s, uint32_t seg, struct search_build_result *out, struct err *e)
+{
+	struct err why;
+	enum err_kind k = build_segment(s, seg, &why);
+
+	if (k == ERR_OK) {
+		out->n_built++;
+		out->n_wanting--;
+	}
+	if (k == ERR_CORRUPT || k == ERR_NOENT)
+		return ERR_OK;
+	if (k != ERR_OK && e != NULL)
+		*e = why;
+	return k;
+}
+
 enum err_kind search_build(struct store *s, uint32_t max_segments, uint64_t max_ms,
     struct search_build_result *out, struct err *e)
 {
 	uint64_t end_ms = clock_mono_ms() + max_ms;
-	enum err_kind k = ERR_OK;
-	struct err ignored;
-	int lock;
+	enum err_kind k;
+	int lock = -1;
 
-	*out = (struct search_build_result){ 0, 0 };
+	*out = (struct search_build_result){ .n_built = 0 };
 	s->search_wanting = false;
-	if (search_rules() == 0 || s->ctl->first_seg >= s->ctl->tail.pos.seg || (lock = lock_directory(s)) < 0)
+	if (search_rules() == 0 || s->ctl->first_seg >= s->ctl->tail.pos.seg)
 		return ERR_OK;
+	k = lock_directory(s, &lock, e);
+	out->busy = k == ERR_BUSY;
+	if (k != ERR_OK)
+		return out->busy ? ERR_OK : k;
 	remove_strays(s);
 	for (uint32_t seg = s->ctl->first_seg; seg < s->ctl->tail.pos.seg; seg++) {
 		if (search_is_there(s, seg))
 			continue;
 		out->n_wanting++;
-		if (k != ERR_OK || out->n_built == max_segments || clock_mono_ms() > end_ms)
-			continue;
-		k = build_segment(s, seg, &ignored);
-		if (k == ERR_OK) {
-			out->n_built++;
-			out->n_wanting--;
-		} else if (k == ERR_CORRUPT || k == ERR_NOENT) {
-			k = ERR_OK;	/* a damaged segment is read by every search */
-		} else if (e != NULL) {
-			*e = ignored;
-		}
+		if (k == ERR_OK && out->n_built < max_segments && clock_mono_ms() <= end_ms)
+			k = build_one(s, seg, out, e);
 	}
 	close(lock);
 	return k;

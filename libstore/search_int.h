@@ -11,7 +11,8 @@
 enum {
 	SEARCH_VERSION = 1,
 	SEARCH_BLOCK_OCTETS = 4096,	/* of the payload, with a checksum each */
-	SEARCH_KEYS = 32768,		/* a power of two, at most 65536 */
+	SEARCH_KEY_BITS = 15,
+	SEARCH_KEYS = 1 << SEARCH_KEY_BITS,
 	SEARCH_FILE_MAX_OCTETS = 128 << 20,
 };
 
@@ -46,7 +47,7 @@ static inline uint32_t search_n_blocks(uint32_t payload_octets)
 /* The key of a trigram (24 bits). */
 static inline uint32_t search_key(uint32_t trigram)
 {
-	return (trigram * 2654435761u) >> 16 & (SEARCH_KEYS - 1);
+	return (uint32_t)(trigram * 0x9e3779b97f4a7c15u >> (64 - SEARCH_KEY_BITS));
 }
 
 void search_name(char name[32], uint32_t seg);
