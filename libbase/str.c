@@ -66,6 +66,124 @@ size_t str_find_str(struct str s, struct str needle)
 	return p == NULL ? s.n : (size_t)(p - s.p);
 }
 
+/* Sixteen octets at a time: compilers make the CPU's vectors of it where it has any. */
+typedef unsigned char v16 __attribute__((vector_size(16)));
+
+static v16 load16(const char *p)
+{
+	v16 v;
+
+	memcpy(&v, p, sizeof v);
+	return v;
+}
+
+static bool any16(v16 v)
+{
+	uint64_t w[2];
+
+	memcpy(w, &v, sizeof w);
+	return (w[0] | w[1]) != 0;
+}
+
+size_t str_ascii_run(struct str s)
+{
+	size_t n = 0;
+
+	while (s.n - n >= 16 && !any16(load16(s.p + n) & 0x80))
+		n += 16;
+	while (n < s.n && (unsigned char)s.p[n] < 0x80)
+		n++;
+	return n;
+}
+
+void ascii_upper_copy(char *to, struct str s)
+{
+	size_t i = 0;
+
+	for (; i + 16 <= s.n; i += 16) {
+		v16 v = load16(s.p + i);
+
+		v -= (v16)((v >= 'a') & (v <= 'z')) & 0x20;
+		memcpy(to + i, &v, sizeof v);
+	}
+	for (; i < s.n; i++)
+		to[i] = ascii_upper(s.p[i]);
+}
+
+void ascii_blank_controls(char *p, size_t n)
+{
+	size_t i = 0;
+
+	for (; i + 16 <= n; i += 16) {
+		v16 v = load16(p + i), control = (v16)((v < ' ') | (v == 127));
+
+		v = (v & ~control) | (control & ' ');
+		memcpy(p + i, &v, sizeof v);
+	}
+	for (; i < n; i++)
+		p[i] = (unsigned char)p[i] < ' ' || p[i] == 127 ? ' ' : p[i];
+}
+
+static bool upper_at(const char *p, struct str needle)
+{
+	for (size_t i = 0; i < needle.n; i++)
+		if (ascii_upper(p[i]) != needle.p[i])
+			return false;
+	return true;
+}
+
+/* The needle's octet that text has least often, of those outside `not`. */
+static size_t rarest(struct str needle, size_t not)
+{
+	static const char common[] = " ETAOINSRHLDCUMFPGWYBV,.K-:/0123456789=XJQZ";
+	size_t best = not == 0 && needle.n > 1 ? 1 : 0;
+	long best_rank = -1;
+
+	for (size_t i = 0; i < needle.n; i++) {
+		const char *at = memchr(common, needle.p[i], sizeof common - 1);
+		long rank = at != NULL ? at - common : (long)sizeof common;
+
+		if (i != not && rank > best_rank) {
+			best = i;
+			best_rank = rank;
+		}
+	}
+	return best;
+}
+
+/* The first of the sixteen places from p where the needle stands; 16: none of them. */
+static size_t find_in_16(const char *p, struct str needle, size_t a, size_t b)
+{
+	v16 va = load16(p + a) | 0x20, vb = load16(p + b) | 0x20;
+	v16 hit = (v16)(va == (unsigned char)(needle.p[a] | 0x20)) & (v16)(vb == (unsigned char)(needle.p[b] | 0x20));
+	size_t i = 0;
+
+	if (!any16(hit))
+		return 16;
+	while (i < 16 && (hit[i] == 0 || !upper_at(p + i, needle)))
+		i++;
+	return i;
+}
+
+size_t str_find_upper(struct str s, struct str needle)
+{
+	size_t at = 0, a, b, i;
+
+	if (needle.n == 0 || s.n < needle.n)
+		return needle.n == 0 ? 0 : s.n;
+	a = rarest(needle, needle.n);
+	b = rarest(needle, a);
+	for (; at + needle.n + 15 <= s.n; at += 16) {
+		i = find_in_16(s.p + at, needle, a, b);
+		if (i < 16)
+			return at + i;
+	}
+	for (; at + needle.n <= s.n; at++)
+		if (upper_at(s.p + at, needle))
+			return at;
+	return s.n;
+}
+
 bool str_has(struct str s, char c)
 {
 	return str_find(s, c) < s.n;

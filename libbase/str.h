@@ -49,6 +49,15 @@ size_t str_find(struct str s, char c);
 /* Index of the first needle, or s.n when there is none. Linear time. An empty needle is at 0. */
 size_t str_find_str(struct str s, struct str needle);
 bool str_has(struct str s, char c);
+/* Octets at the front that are ASCII. */
+size_t str_ascii_run(struct str s);
+/* Index of the first needle, s.n when there is none; ASCII letters in s compare as upper-case, as the needle has them
+ * (ASCII only). For short needles: the time is that of s times the needle's length when both are made for it. */
+size_t str_find_upper(struct str s, struct str needle);
+/* Writes the octets with ASCII letters upper-cased; `to` has room for s.n. */
+void ascii_upper_copy(char *to, struct str s);
+/* Turns ASCII controls into spaces, in place. */
+void ascii_blank_controls(char *p, size_t n);
 /* Without spaces and tabs at both ends. */
 struct str str_trim(struct str s);
 /* Takes the part before the first sep off *rest (and the sep); false when *rest is exhausted

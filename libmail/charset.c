@@ -279,22 +279,6 @@ bool charset_stream_init(struct charset_stream *c, struct str name)
 	return c->converter != CONV_NONE;
 }
 
-static size_t ascii_run(struct str s)
-{
-	size_t n = 0;
-	uint64_t w;
-
-	while (s.n - n >= sizeof w) {
-		memcpy(&w, s.p + n, sizeof w);
-		if (w & 0x8080808080808080u)
-			break;
-		n += sizeof w;
-	}
-	while (n < s.n && (unsigned char)s.p[n] < 0x80)
-		n++;
-	return n;
-}
-
 static uint32_t cp1252_char(unsigned char c)
 {
 	if (c < 0x80 || c >= 0xa0)
@@ -305,7 +289,7 @@ static uint32_t cp1252_char(unsigned char c)
 static void feed_cp1252(struct buf *out, struct str in)
 {
 	while (in.n > 0) {
-		size_t n = ascii_run(in);
+		size_t n = str_ascii_run(in);
 
 		buf_put(out, str_head(in, n));
 		for (; n < in.n && (unsigned char)in.p[n] >= 0x80; n++)
@@ -319,7 +303,7 @@ static void feed_table(struct charset_stream *c, struct buf *out, struct str in)
 	const uint16_t *high = pool.tables[c->converter].high;
 
 	while (in.n > 0) {
-		size_t n = ascii_run(in);
+		size_t n = str_ascii_run(in);
 
 		buf_put(out, str_head(in, n));
 		for (; n < in.n && (unsigned char)in.p[n] >= 0x80; n++) {
@@ -356,7 +340,7 @@ static void feed_utf8(struct charset_stream *c, struct buf *out, struct str in, 
 	uint32_t ch;
 
 	while (in.n > 0) {
-		size_t n = ascii_run(in);
+		size_t n = str_ascii_run(in);
 
 		buf_put(out, str_head(in, n));
 		in = str_skip(in, n);
@@ -491,22 +475,40 @@ static void fold_char(struct buf *out, uint32_t c)
 	}
 }
 
+/* The tables behind fold_char are slow, texts keep to few characters: those that were folded once are remembered. */
+static void fold_known(struct buf *out, uint32_t c)
+{
+	static struct known { char octets[7]; uint8_t n; } table[UINT16_MAX + 1];
+	struct known *k = c <= UINT16_MAX ? &table[c] : NULL;
+	size_t was = out->n;
+
+	if (k != NULL && k->n > 0) {
+		buf_put(out, str_n(k->octets, k->n));
+		return;
+	}
+	fold_char(out, c);
+	if (k == NULL || out->full || out->n - was > sizeof k->octets)
+		return;
+	memcpy(k->octets, out->p + was, out->n - was);
+	k->n = (uint8_t)(out->n - was);
+}
+
 bool text_fold(struct buf *out, struct str utf8)
 {
 	while (utf8.n > 0) {
-		size_t n = ascii_run(utf8);
+		size_t n = str_ascii_run(utf8);
 		uint32_t c;
 
 		if (!buf_reserve(out, n))
 			return false;
-		for (size_t i = 0; i < n; i++)
-			out->p[out->n + i] = ascii_upper(utf8.p[i]);
+		if (n > 0)
+			ascii_upper_copy(out->p + out->n, str_head(utf8, n));
 		out->n += n;
 		utf8 = str_skip(utf8, n);
 		if (utf8.n == 0)
 			break;
 		n = utf8_next(utf8, &c);
-		fold_char(out, n > 0 ? c : REPLACEMENT);
+		fold_known(out, n > 0 ? c : REPLACEMENT);
 		utf8 = str_skip(utf8, n > 0 ? n : 1);
 	}
 	return !out->full;

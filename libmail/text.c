@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: ISC */
 /* Decoded text of a part, and the matcher. The reader is three stages over one chunk: transfer
  * encoding, charset, markup; each keeps at most a few octets between chunks. The matcher keeps the
- * last needle.n - 1 folded octets, so that a match across chunks is seen, nothing twice. */
+ * last needle.n - 1 folded octets, so that a match across chunks is seen, nothing twice; long runs of
+ * ASCII are not folded but looked through as they are. */
 #include "mutf7.h"
 #include "text.h"
 #include "text_int.h"
 
 enum {
 	NEEDLE_PIECE_OCTETS = 32 * 1024,
+	MIXED_PIECE_OCTETS = 256,	/* before it is looked whether ASCII goes on */
+	PLAIN_RUN_OCTETS = 48,		/* of ASCII, that are worth a look of their own */
+	PLAIN_MAX_OCTETS = 64,		/* of a needle: bounds what hostile text can cost */
 	FOLD_GROWS = 12,		/* U+FDFA: 3 octets become 33 */
 	NEEDLE_MEMORY_OCTETS = (TEXT_NEEDLE_MAX_OCTETS + NEEDLE_PIECE_OCTETS) * FOLD_GROWS
 };
@@ -69,6 +73,7 @@ bool needle_init(struct needle *n, struct str utf8)
 	n->found = false;
 	if (utf8.n > TEXT_NEEDLE_MAX_OCTETS || !text_fold(&n->folded, utf8))
 		return false;
+	n->plain = n->folded.n <= PLAIN_MAX_OCTETS && str_ascii_run(buf_str(&n->folded)) == n->folded.n;
 	needle_restart(n);
 	return true;
 }
@@ -85,28 +90,57 @@ void needle_restart(struct needle *n)
 	n->found = n->folded.n == 0;
 }
 
-/* The largest front of s that ends between characters and is not over a piece. */
-static size_t piece_octets(struct str s)
+/* The largest front of s that ends between characters and is not over max. */
+static size_t piece_octets(struct str s, size_t max)
 {
-	size_t n = NEEDLE_PIECE_OCTETS;
+	size_t n = max;
 
 	if (s.n <= n)
 		return s.n;
-	while (n > NEEDLE_PIECE_OCTETS - 4 && ((unsigned char)s.p[n] & 0xc0) == 0x80)
+	while (n > max - 4 && ((unsigned char)s.p[n] & 0xc0) == 0x80)
 		n--;
 	return n;
+}
+
+/* Adds the front of a text to the window and looks there. */
+static void feed_folded(struct needle *n, struct str front)
+{
+	size_t keep = n->folded.n - 1;
+
+	text_fold(&n->window, front);
+	n->found = str_find_str(buf_str(&n->window), buf_str(&n->folded)) < n->window.n;
+	if (n->window.n > keep)
+		buf_consume(&n->window, n->window.n - keep);
+}
+
+/* The same for ASCII: what lies in the window already is looked at with as much of it as can belong to a match. */
+static void feed_plain(struct needle *n, struct str front)
+{
+	size_t keep = n->folded.n - 1;
+
+	if (n->window.n > 0)
+		feed_folded(n, str_head(front, keep));
+	if (n->found)
+		return;
+	n->found = str_find_upper(front, buf_str(&n->folded)) < front.n;
+	if (front.n > keep || n->window.n == 0) {
+		buf_reset(&n->window);
+		text_fold(&n->window, str_skip(front, front.n > keep ? front.n - keep : 0));
+	}
 }
 
 bool needle_feed(struct needle *n, struct str utf8)
 {
 	while (!n->found && utf8.n > 0) {
-		size_t piece = piece_octets(utf8), keep = n->folded.n - 1;
+		size_t run = n->plain ? str_ascii_run(utf8) : 0;
+		size_t piece = run >= PLAIN_RUN_OCTETS || run == utf8.n ? run :
+		    piece_octets(utf8, n->plain ? MIXED_PIECE_OCTETS : NEEDLE_PIECE_OCTETS);
 
-		text_fold(&n->window, str_head(utf8, piece));
+		if (piece == run)
+			feed_plain(n, str_head(utf8, piece));
+		else
+			feed_folded(n, str_head(utf8, piece));
 		utf8 = str_skip(utf8, piece);
-		n->found = str_find_str(buf_str(&n->window), buf_str(&n->folded)) < n->window.n;
-		if (n->window.n > keep)
-			buf_consume(&n->window, n->window.n - keep);
 	}
 	return n->found;
 }

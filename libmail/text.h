@@ -41,6 +41,7 @@ void text_reader_end(struct text_reader *t);
 struct needle {
 	struct buf folded;
 	struct buf window;		/* the end of what was fed, then the new chunk */
+	bool plain;			/* ASCII and short: ASCII text is looked through as it is */
 	bool found;
 };
 

@@ -165,7 +165,7 @@ static void drop_blanks(struct buf *out, size_t from)
 
 bool qp_feed(struct qp_dec *d, struct buf *out, struct str in)
 {
-	size_t line = out->n, at = 0;
+	size_t line = out->n, at = 0, line_end = 0;
 
 	while (at < in.n) {
 		size_t start = at;
@@ -175,8 +175,9 @@ bool qp_feed(struct qp_dec *d, struct buf *out, struct str in)
 				line = out->n, at++;
 			continue;
 		}
-		while (at < in.n && in.p[at] != '=' && in.p[at] != '\n')
-			at++;
+		if (line_end <= at && line_end < in.n)
+			line_end = at + str_find(str_skip(in, at), '\n');
+		at += str_find(str_n(in.p + at, line_end - at), '=');
 		buf_put(out, str_n(in.p + start, at - start));
 		if (at == in.n)
 			break;

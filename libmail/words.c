@@ -97,10 +97,8 @@ static void decode_q(struct buf *out, struct str s)
 /* Controls would let a decoded word forge lines elsewhere. */
 static void blank_controls(struct buf *out, size_t from)
 {
-	for (size_t i = from; i < out->n; i++) {
-		if ((unsigned char)out->p[i] < ' ' || out->p[i] == 127)
-			out->p[i] = ' ';
-	}
+	if (out->n > from)
+		ascii_blank_controls(out->p + from, out->n - from);
 }
 
 static void put_plain(struct buf *out, struct str s)
@@ -108,12 +106,14 @@ static void put_plain(struct buf *out, struct str s)
 	size_t was = out->n;
 
 	while (s.n > 0) {
-		size_t n = 0;
+		size_t n = str_find(s, '\n');
+		struct str line = str_head(s, str_find(str_head(s, n), '\r'));
 
-		while (n < s.n && s.p[n] != '\r' && s.p[n] != '\n')
-			n++;
-		charset_to_utf8(out, STR(""), str_head(s, n));
-		s = str_skip(s, n);
+		if (str_ascii_run(line) == line.n)
+			buf_put(out, line);
+		else
+			charset_to_utf8(out, STR(""), line);
+		s = str_skip(s, line.n);
 		while (s.n > 0 && (s.p[0] == '\r' || s.p[0] == '\n'))
 			s = str_skip(s, 1);
 	}

@@ -13,17 +13,27 @@
 
 /* -- the frame of every operation on an open mailbox -- */
 
+/* Is the journal that the view followed still there? */
+static bool still_follows(const struct mailbox *mb)
+{
+	return mb->s->epoch == mb->epoch && mb->pos.seg >= mb->s->ctl->first_seg;
+}
+
 enum err_kind op_begin(struct mailbox *mb, struct err *e)
 {
 	enum err_kind k;
 
-	if ((k = mailbox_refresh(mb, NULL, e)) != ERR_OK || (k = mailbox_load(mb, e)) != ERR_OK ||
-	    (k = store_lock(mb->s, e)) != ERR_OK)
-		return k;
-	if (mb->s->epoch != mb->epoch)
-		k = err_set(e, ERR_TEMP, 0, "a sync failed");
-	else
-		k = view_advance(mb, mb->s->ctl->tail.next_seq - 1, 0, 0, e);
+	for (int tries = 0; tries < 2; tries++) {	/* whoever takes the lock may be the one who recovers */
+		if ((k = mailbox_refresh(mb, NULL, e)) != ERR_OK || (k = mailbox_load(mb, e)) != ERR_OK ||
+		    (k = store_lock(mb->s, e)) != ERR_OK)
+			return k;
+		if (still_follows(mb))
+			break;
+		store_unlock(mb->s);
+	}
+	if (mb->s->lock_depth == 0)
+		return err_set(e, ERR_TEMP, 0, "a sync failed");
+	k = view_advance(mb, mb->s->ctl->tail.next_seq - 1, 0, 0, e);
 	if (k == ERR_OK && mb->deleted)
 		k = err_set(e, ERR_NOENT, 0, "mailbox was deleted");
 	if (k != ERR_OK)

@@ -64,6 +64,19 @@ enum err_kind ctl_open(struct store *s, struct err *e)
 	return k;
 }
 
+enum err_kind ctl_anonymous(struct store *s, struct err *e)
+{
+	enum err_kind k;
+
+	s->ctl_fd = memfd_create("ctl", MFD_CLOEXEC);
+	if (s->ctl_fd < 0)
+		return err_sys(e, errno, "slots in memory");
+	if ((k = grow_file(s, ctl_size(CTL_SLOTS_FIRST), e)) == ERR_OK &&
+	    (k = map_ctl(s, ctl_size(CTL_SLOTS_FIRST), e)) == ERR_OK)
+		s->ctl->cap_slots = CTL_SLOTS_FIRST;
+	return k;
+}
+
 void ctl_close(struct store *s)
 {
 	if (s->ctl != NULL)
@@ -471,29 +484,6 @@ static enum err_kind lay_out(struct store *s, struct journal_tail *tail, struct 
 	return k;
 }
 
-/* The last segment whose header is whole. One that has none was begun by a process that died before it
- * acknowledged anything in it; it is put aside, not deleted, in case that is wrong. */
-static enum err_kind last_sound_segment(struct store *s, uint32_t first, uint32_t *last, struct err *e)
-{
-	struct seg_header h;
-	char name[32], aside[32];
-	enum err_kind k;
-
-	while ((k = journal_segment(s->journal, *last, &h, e)) == ERR_CORRUPT && *last > first) {
-		snprintf(name, sizeof name, "journal/%08u.seg", *last);
-		snprintf(aside, sizeof aside, "journal/%08u.bad", *last);
-		if (renameat(s->dirfd, name, s->dirfd, aside) < 0)
-			return err_sys(e, errno, "put %s aside", name);
-		--*last;
-	}
-	return k;
-}
-
-static enum err_kind apply_to_ctl(void *ctx, const struct journal_view *v, struct err *e)
-{
-	return ctl_apply(ctx, v, e);
-}
-
 /* Does the segment begin with its snapshot, readable? */
 static bool has_snapshot(struct store *s, uint32_t seg)
 {
@@ -502,6 +492,49 @@ static bool has_snapshot(struct store *s, uint32_t seg)
 
 	return journal_read(s->journal, at, true, &v, NULL) == ERR_OK && v.h.type == REC_SNAPSHOT &&
 	    v.pos.seg == seg;
+}
+
+static bool holds_record(struct store *s, uint32_t seg)
+{
+	struct journal_scan scan;
+
+	return journal_scan(s->journal, seg, NULL, NULL, &scan, NULL) == ERR_OK && scan.n_records > 0;
+}
+
+static enum err_kind put_aside(struct store *s, uint32_t seg, struct err *e)
+{
+	char name[32], aside[32];
+
+	snprintf(name, sizeof name, "journal/%08u.seg", seg);
+	snprintf(aside, sizeof aside, "journal/%08u.bad", seg);
+	return renameat(s->dirfd, name, s->dirfd, aside) == 0 ? ERR_OK :
+	    err_sys(e, errno, "put %s aside", name);
+}
+
+/* The last segment that holds something. One that has no whole header, or no whole record behind it, was begun by a process
+ * that died before it acknowledged anything in it. The first kind is put aside, not deleted, in case that is wrong; the
+ * second goes when the journal is cut. */
+static enum err_kind last_sound_segment(struct store *s, uint32_t first, uint32_t *last, struct err *e)
+{
+	struct seg_header h;
+	enum err_kind k;
+
+	for (;; --*last) {
+		k = journal_segment(s->journal, *last, &h, e);
+		if (k == ERR_OK && (has_snapshot(s, *last) || holds_record(s, *last)))
+			return ERR_OK;
+		if (*last == first)
+			return k != ERR_OK ? k : err_set(e, ERR_CORRUPT, 0, "no segment with a whole record");
+		if (k == ERR_OK)
+			continue;
+		if (k != ERR_CORRUPT || (k = put_aside(s, *last, e)) != ERR_OK)
+			return k;
+	}
+}
+
+static enum err_kind apply_to_ctl(void *ctx, const struct journal_view *v, struct err *e)
+{
+	return ctl_apply(ctx, v, e);
 }
 
 static enum err_kind replay(struct store *s, uint32_t first, uint32_t last, struct journal_tail *tail,
@@ -586,9 +619,14 @@ enum err_kind ctl_recover(struct store *s, struct err *e)
 	if (k == ERR_NOENT) {
 		first = 1;
 		k = lay_out(s, &tail, e);
-	} else if (k == ERR_OK && (k = last_sound_segment(s, first, &last, e)) == ERR_OK) {
-		if (same_boot && c->broken)
-			k = cut_undurable(s, last, e);
+	} else if (k == ERR_OK && (k = last_sound_segment(s, first, &last, e)) == ERR_CORRUPT &&
+	    last == 1 && memcmp(c->magic, CTL_MAGIC, sizeof c->magic) != 0) {
+		/* whoever laid out the store died over it: it has never been open */
+		if ((k = put_aside(s, last, e)) == ERR_OK)
+			k = lay_out(s, &tail, e);
+	} else if (k == ERR_OK) {
+		if (same_boot && c->broken && (k = cut_undurable(s, last, e)) == ERR_OK)
+			k = last_sound_segment(s, first, &last, e);
 		if (k == ERR_OK)
 			k = replay(s, first, last, &tail, e);
 		if (k == ERR_OK)
@@ -606,7 +644,7 @@ enum err_kind ctl_recover(struct store *s, struct err *e)
 	c->large_after_s = 0;
 	c->appended_seq = c->durable_seq = tail.next_seq - 1;
 	if (!same_boot)
-		c->inside_engine = ENGINE_REBOOTED;
+		c->engine_rebooted = 1;
 	c->generation++;
 	c->broken = 0;
 	memcpy(c->boot_id, s->env.boot_id, sizeof c->boot_id);

@@ -10,6 +10,8 @@
 
 #include "index_int.h"
 
+enum { DEATHS_MAX = 3 };	/* one after another in the engine, before the index is made anew */
+
 /* -- rolling forward -- */
 
 static enum err_kind write_pos(struct roll *r, struct err *e)
@@ -72,7 +74,7 @@ static enum err_kind roll_some(struct roll *r, struct err *e)
 	enum err_kind k = ERR_OK;
 
 	for (int i = 0; i < RECORDS_PER_TXN && k == ERR_OK && pos_before(r->at.next, tail); i++) {
-		if (journal_read(r->s->journal, r->at.next, false, &v, NULL) == ERR_OK &&
+		if (journal_read(r->s->journal, r->at.next, true, &v, NULL) == ERR_OK &&
 		    (v.h.prev_crc == r->at.crc || v.pos.seg != r->at.next.seg || r->at.seq == 0) &&
 		    v.h.seq > r->at.seq)
 			k = roll_record(r, &v, e);
@@ -139,7 +141,9 @@ static enum err_kind start_over(struct store *s, struct err *e)
 	s->engine_generation = ++s->ctl->generation;
 	if ((k = engine_destroy(s->dirfd, e)) != ERR_OK)
 		return k;
-	return engine_open(ENGINE_CLEAN, &s->engine, e);
+	if ((k = engine_open(ENGINE_CLEAN, &s->engine, e)) == ERR_OK)
+		s->ctl->engine_rebooted = 0;
+	return k;
 }
 
 /* Says to the others that this process has the index open; the kernel takes it back when it dies. */
@@ -154,14 +158,13 @@ static enum err_kind register_user(struct store *s, struct err *e)
 
 static enum err_kind engine_ready(struct store *s, struct err *e)
 {
-	enum engine_state since = s->ctl->inside_engine;
+	enum engine_state since = s->ctl->engine_rebooted ? ENGINE_REBOOTED :
+	    s->ctl->inside_engine != 0 ? ENGINE_DIED : ENGINE_CLEAN;
 	enum err_kind k;
 
 	if (s->engine != NULL && (since != ENGINE_CLEAN || s->engine_generation != s->ctl->generation))
 		engine_abandon(&s->engine);
-	/* who dies from here on leaves the next one this, or what was there if that is worse */
-	if (since != ENGINE_REBOOTED)
-		s->ctl->inside_engine = ENGINE_DIED;
+	s->ctl->inside_engine++;
 	if (s->engine != NULL)
 		return ERR_OK;
 	if (fchdir(s->dirfd) < 0)
@@ -171,25 +174,53 @@ static enum err_kind engine_ready(struct store *s, struct err *e)
 	if (since != ENGINE_CLEAN)
 		s->ctl->generation++;
 	s->engine_generation = s->ctl->generation;
-	k = engine_open(since, &s->engine, e);
-	if (k == ERR_CORRUPT)
-		k = start_over(s, e);
-	if (k == ERR_OK)
-		s->ctl->inside_engine = ENGINE_DIED;
+	/* a second death in recovery is no accident: there is something in it that recovery does not survive */
+	if (s->ctl->inside_engine > DEATHS_MAX)
+		return err_set(e, ERR_CORRUPT, 0, "index: recovery does not end");
+	if ((k = engine_open(since, &s->engine, e)) == ERR_OK)
+		s->ctl->engine_rebooted = 0;
+	return k;
+}
+
+/* After ERR_CORRUPT the mark stays: something is to be done about the index. It stays, too, when the engine could not be
+ * opened for want of space or memory, but that was no death. */
+static enum err_kind try_enter(struct store *s, size_t n_steps, bool *out_more, struct err *e)
+{
+	uint32_t deaths = s->ctl->inside_engine;
+	enum err_kind k;
+
+	if ((k = store_make_durable_locked(s, e)) != ERR_OK)
+		return k;
+	if ((k = engine_ready(s, e)) == ERR_OK)
+		k = roll_forward(s, n_steps, out_more, e);
+	if (k != ERR_OK && k != ERR_CORRUPT && s->engine != NULL)
+		index_leave(s);
+	else if (k != ERR_OK && k != ERR_CORRUPT)
+		s->ctl->inside_engine = deaths > 0 ? deaths : 1;
 	return k;
 }
 
 static enum err_kind enter(struct store *s, size_t n_steps, bool *out_more, struct err *e)
 {
-	enum err_kind k;
+	enum err_kind k = try_enter(s, n_steps, out_more, e);
 
-	if ((k = store_make_durable_locked(s, e)) != ERR_OK || (k = engine_ready(s, e)) != ERR_OK)
+	if (k != ERR_CORRUPT)
 		return k;
-	k = roll_forward(s, n_steps, out_more, e);
-	if (k == ERR_CORRUPT && (k = start_over(s, e)) == ERR_OK)
+	if ((k = start_over(s, e)) == ERR_OK)
 		k = roll_forward(s, n_steps, out_more, e);
-	if (k != ERR_OK)
+	if (k != ERR_OK && s->engine != NULL)
 		index_leave(s);
+	return k;
+}
+
+enum err_kind index_enter_as_is(struct store *s, bool *out_more, struct err *e)
+{
+	enum err_kind k = try_enter(s, 1, out_more, e);
+
+	if (k == ERR_CORRUPT && s->engine != NULL)	/* else the mark stays: recovery is still due */
+		index_leave(s);
+	if (k == ERR_CORRUPT)
+		engine_abandon(&s->engine);
 	return k;
 }
 
@@ -207,7 +238,7 @@ enum err_kind index_enter_step(struct store *s, bool *out_more, struct err *e)
 
 void index_leave(struct store *s)
 {
-	s->ctl->inside_engine = ENGINE_CLEAN;
+	s->ctl->inside_engine = 0;
 }
 
 enum err_kind index_lock(struct store *s, struct err *e)
@@ -238,11 +269,12 @@ enum err_kind index_drop(struct store *s, struct err *e)
 
 	engine_abandon(&s->engine);
 	s->ctl->generation++;
-	if (s->ctl->inside_engine == ENGINE_CLEAN)
-		s->ctl->inside_engine = ENGINE_DIED;	/* half destroyed is not clean */
-	if ((k = engine_destroy(s->dirfd, e)) == ERR_OK)
-		s->ctl->inside_engine = ENGINE_CLEAN;
-	return k;
+	s->ctl->inside_engine = 1;
+	if ((k = engine_destroy(s->dirfd, e)) != ERR_OK)
+		return k;			/* the mark stays: half destroyed is not clean */
+	s->ctl->engine_rebooted = 0;
+	s->ctl->inside_engine = 0;
+	return ERR_OK;
 }
 
 void index_close(struct store *s)
@@ -253,12 +285,12 @@ void index_close(struct store *s)
 		engine_abandon(&s->engine);
 		return;
 	}
-	if (s->ctl->inside_engine != ENGINE_CLEAN || s->engine_generation != s->ctl->generation) {
+	if (s->ctl->inside_engine || s->engine_generation != s->ctl->generation) {
 		engine_abandon(&s->engine);
 	} else {
-		s->ctl->inside_engine = ENGINE_DIED;
+		s->ctl->inside_engine = 1;
 		engine_close(&s->engine, flock(s->users_fd, LOCK_EX | LOCK_NB) == 0);
-		s->ctl->inside_engine = ENGINE_CLEAN;
+		s->ctl->inside_engine = 0;
 	}
 	store_unlock(s);
 }

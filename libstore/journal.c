@@ -21,6 +21,8 @@
 #include "../libbase/clock.h"
 #include "crc32c.h"
 #include "journal.h"
+#include "mapped.h"
+#include "salvage.h"
 
 enum {
 	SEG_FDS_MAX = 32,			/* descriptors kept open */
@@ -37,6 +39,8 @@ struct segment {
 	const char *map;
 	size_t map_octets;		/* of the mapping; the file may be shorter */
 	size_t file_octets;		/* as last seen; the file never gets shorter than its records */
+	unsigned faults;		/* mapped_faults() when it was mapped */
+	bool salvaged;			/* the header on the disk is damaged, h was worked out */
 	struct seg_header h;
 };
 
@@ -61,8 +65,7 @@ struct journal *journal_new(int dirfd)
 
 static void segment_free(struct segment *s)
 {
-	if (s->map != NULL)
-		munmap((void *)(uintptr_t)s->map, s->map_octets);
+	mapped_free(s->map, s->map_octets);
 	if (s->fd >= 0)
 		close(s->fd);
 	free(s);
@@ -149,27 +152,37 @@ static enum err_kind header_check(const struct seg_header *h, uint32_t number, s
 	return ERR_OK;
 }
 
+/* What something put behind the largest segment's end is not looked at. */
+static size_t file_length(const struct stat *st)
+{
+	return st->st_size > SEG_MAP_OCTETS ? SEG_MAP_OCTETS : (size_t)st->st_size;
+}
+
 static enum err_kind segment_map(struct journal *j, struct segment *s, struct err *e)
 {
 	struct stat st;
 	enum err_kind k;
-	void *p;
 
 	if ((k = segment_open_fd(j, s, e)) != ERR_OK)
 		return k;
 	if (fstat(s->fd, &st) < 0)
 		return err_sys(e, errno, "stat segment %u", s->number);
-	if (st.st_size < (off_t)sizeof s->h || st.st_size > SEG_MAP_OCTETS)
+	if (st.st_size < (off_t)sizeof s->h)
 		return err_set(e, ERR_CORRUPT, 0, "segment %u: size %lld", s->number,
 		    (long long)st.st_size);
-	p = mmap(NULL, SEG_MAP_OCTETS, PROT_READ, MAP_SHARED, s->fd, 0);
-	if (p == MAP_FAILED)
+	s->map = mapped_new(s->fd, SEG_MAP_OCTETS);
+	if (s->map == NULL)
 		return err_sys(e, errno, "map segment %u", s->number);
-	s->map = p;
 	s->map_octets = SEG_MAP_OCTETS;
-	s->file_octets = (size_t)st.st_size;
+	s->faults = mapped_faults();
+	s->file_octets = file_length(&st);
 	memcpy(&s->h, s->map, sizeof s->h);
-	return header_check(&s->h, s->number, e);
+	if ((k = header_check(&s->h, s->number, e)) == ERR_CORRUPT &&
+	    salvage_header(s->map, s->file_octets, s->number, &s->h)) {
+		s->salvaged = true;
+		return ERR_OK;
+	}
+	return k;
 }
 
 static enum err_kind segment_get(struct journal *j, uint32_t number, struct segment **out,
@@ -230,10 +243,20 @@ static bool segment_covers(struct segment *s, size_t end)
 
 	if (end <= s->file_octets)
 		return true;
-	if (s->fd < 0 || fstat(s->fd, &st) < 0 || st.st_size > SEG_MAP_OCTETS)
+	if (s->fd < 0 || fstat(s->fd, &st) < 0)
 		return false;
-	s->file_octets = (size_t)st.st_size;
+	s->file_octets = file_length(&st);
 	return end <= s->file_octets;
+}
+
+/* After something could not be read: pages may have been missing, and may be there by now. */
+static void segment_look_again(struct segment *s)
+{
+	if (s->faults == mapped_faults() || s->fd < 0)
+		return;
+	s->faults = mapped_faults();
+	s->file_octets = 0;
+	mapped_again(s->map, s->fd, s->map_octets);
 }
 
 enum err_kind journal_fd(struct journal *j, uint32_t seg, int *out_fd, struct err *e)
@@ -255,6 +278,18 @@ enum err_kind journal_segment(struct journal *j, uint32_t seg, struct seg_header
 	if (k == ERR_OK)
 		*out = s->h;
 	return k;
+}
+
+bool journal_header_damaged(struct journal *j, uint32_t seg)
+{
+	size_t at = seg_lower_bound(j, seg);
+
+	return at < j->n && j->segs[at]->number == seg && j->segs[at]->salvaged;
+}
+
+void journal_forget(struct journal *j, uint32_t seg)
+{
+	segment_forget(j, seg);
 }
 
 enum err_kind journal_range(struct journal *j, uint32_t *out_first, uint32_t *out_last, struct err *e)
@@ -599,8 +634,10 @@ enum err_kind journal_read(struct journal *j, struct journal_pos pos, bool verif
 	memcpy(&out->h, s->map + pos.off, sizeof out->h);
 	if (!header_sane(&out->h, pos.off) ||
 	    !segment_covers(s, (size_t)pos.off + out->h.octets) ||
-	    (verify && !record_valid(s, pos.off, &out->h)))
+	    (verify && !record_valid(s, pos.off, &out->h))) {
+		segment_look_again(s);
 		return err_set(e, ERR_CORRUPT, 0, "damaged record at %u:%u", pos.seg, pos.off);
+	}
 	if (out->h.type == REC_END)
 		return journal_read(j, (struct journal_pos){ pos.seg + 1, sizeof(struct seg_header) },
 		    verify, out, e);
@@ -612,19 +649,18 @@ enum err_kind journal_read(struct journal *j, struct journal_pos pos, bool verif
 
 /* -- scanning -- */
 
-/* After damage: the next place where a whole, later record stands; 0 when there is none. Only headers that could be
- * true are checksummed, so this stays linear in practice whatever lies there. */
-static uint32_t find_next_record(struct segment *s, uint32_t from, uint64_t last_seq)
+/* After damage: the next place before `until` where a whole, later record stands; 0 when there is none. Only headers
+ * that could be true are checksummed, so this stays linear in practice whatever lies there. */
+static uint32_t find_next_record(struct segment *s, uint32_t from, uint32_t until, uint64_t last_seq,
+    struct rec_header *h)
 {
-	struct rec_header h;
-
 	segment_covers(s, SEG_MAP_OCTETS);	/* learn the file's length */
-	for (size_t off = from; off + sizeof h <= s->file_octets; off += REC_ALIGN) {
-		memcpy(&h, s->map + off, sizeof h);
-		if (h.octets == 0 || h.type == 0 || h.type > REC_TYPE_MAX || !(h.flags & REC_BEGIN) || h.flags > REC_FLAGS_ALL ||
-		    h.seq <= last_seq || h.seq > last_seq + SEG_MAP_OCTETS / sizeof h)
+	for (size_t off = from; off + sizeof *h <= s->file_octets && off < until; off += REC_ALIGN) {
+		memcpy(h, s->map + off, sizeof *h);
+		if (h->octets == 0 || h->type == 0 || !(h->flags & REC_BEGIN) || h->flags > REC_FLAGS_ALL ||
+		    h->seq <= last_seq || h->seq > last_seq + SEG_MAP_OCTETS / sizeof *h)
 			continue;
-		if (record_valid(s, (uint32_t)off, &h))
+		if (record_valid(s, (uint32_t)off, h))
 			return (uint32_t)off;
 	}
 	return 0;
@@ -665,33 +701,61 @@ static enum err_kind scan_group(struct segment *s, uint32_t off,
 	return ERR_OK;
 }
 
+/* Steps over damage at off; returns where reading goes on, 0 when nothing more is there. */
+static uint32_t step_over(struct segment *s, const struct journal_part *p, uint32_t off,
+    struct journal_scan *out)
+{
+	struct rec_header h;
+	uint32_t next = find_next_record(s, off + REC_ALIGN, p->until, out->end_seq, &h);
+	struct journal_damage d = { s->number, off, next, out->end_seq + 1, next != 0 ? h.seq - 1 : 0 };
+
+	if (next == 0) {
+		if (p->until == UINT32_MAX)
+			return 0;	/* an end like any other, or the caller knows better */
+		d.to = p->until;
+	}
+	out->n_damaged++;
+	if (p->damaged != NULL)
+		p->damaged(p->ctx, &d);
+	return next;
+}
+
+enum err_kind journal_scan_part(struct journal *j, const struct journal_part *p, struct journal_scan *out,
+    struct err *e)
+{
+	struct segment *s;
+	uint32_t off = p->from.off, next;
+	enum err_kind k;
+
+	if ((k = segment_get(j, p->from.seg, &s, e)) != ERR_OK || (k = segment_open_fd(j, s, e)) != ERR_OK)
+		return k;
+	*out = (struct journal_scan){ .end = p->from, .end_crc = s->h.prev_crc, .end_seq = p->after };
+	while (!out->ended && off < p->until) {
+		if ((k = scan_group(s, off, p->each, p->ctx, out, &next, e)) != ERR_OK)
+			return k;
+		if (next != 0)
+			out->end.off = next;
+		else if ((next = step_over(s, p, off, out)) == 0)
+			break;
+		off = next;
+	}
+	segment_look_again(s);
+	return ERR_OK;
+}
+
 enum err_kind journal_scan(struct journal *j, uint32_t seg,
     enum err_kind (*each)(void *ctx, const struct journal_view *v, struct err *e), void *ctx,
     struct journal_scan *out, struct err *e)
 {
+	struct journal_part part = { .from = { seg, sizeof(struct seg_header) }, .until = UINT32_MAX,
+		.each = each, .ctx = ctx };
 	struct segment *s;
-	uint32_t off = sizeof(struct seg_header), next;
 	enum err_kind k;
 
-	if ((k = segment_get(j, seg, &s, e)) != ERR_OK || (k = segment_open_fd(j, s, e)) != ERR_OK)
+	if ((k = segment_get(j, seg, &s, e)) != ERR_OK)
 		return k;
-	*out = (struct journal_scan){ .end = { seg, off }, .end_crc = s->h.prev_crc };
-	out->end_seq = s->h.first_seq - 1;
-	while (!out->ended) {
-		if ((k = scan_group(s, off, each, ctx, out, &next, e)) != ERR_OK)
-			return k;
-		if (next == 0) {
-			next = find_next_record(s, off + REC_ALIGN, out->end_seq);
-			if (next == 0)
-				break;
-			out->n_damaged++;
-			off = next;
-			continue;
-		}
-		off = next;
-		out->end.off = off;
-	}
-	return ERR_OK;
+	part.after = s->h.first_seq - 1;
+	return journal_scan_part(j, &part, out, e);
 }
 
 enum err_kind journal_remove_before(struct journal *j, uint32_t first, struct err *e)

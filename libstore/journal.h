@@ -77,9 +77,14 @@ enum err_kind journal_read(struct journal *j, struct journal_pos pos, bool verif
     struct journal_view *out, struct err *e) CHECKED;
 /* The same octets as a file: descriptor (the journal's own) for sendfile. */
 enum err_kind journal_fd(struct journal *j, uint32_t seg, int *out_fd, struct err *e) CHECKED;
-/* The header of a segment. Errors: ERR_NOENT, ERR_CORRUPT. */
+/* The header of a segment. When it is damaged, one under which the records verify is worked out if that can be, and
+ * journal_header_damaged tells. Errors: ERR_NOENT, ERR_CORRUPT. */
 enum err_kind journal_segment(struct journal *j, uint32_t seg, struct seg_header *out, struct err *e)
     CHECKED;
+/* Of a segment that journal_segment has found. */
+bool journal_header_damaged(struct journal *j, uint32_t seg);
+/* Forgets what is known of a segment: its file was replaced. No view of it may be in use. */
+void journal_forget(struct journal *j, uint32_t seg);
 /* Lowest and highest segment number there are; ERR_NOENT when there is none. */
 enum err_kind journal_range(struct journal *j, uint32_t *out_first, uint32_t *out_last, struct err *e)
     CHECKED;
@@ -98,6 +103,22 @@ struct journal_scan {
 enum err_kind journal_scan(struct journal *j, uint32_t seg,
     enum err_kind (*each)(void *ctx, const struct journal_view *v, struct err *e), void *ctx,
     struct journal_scan *out, struct err *e) CHECKED;
+/* The same for a part: from a place where a group begins (`after` is the number of the record before it) up to offset
+ * `until`, where another one ends; the part was written wholly, so whatever in it is not a record is damage. */
+struct journal_damage {
+	uint32_t seg, from, to;		/* offsets */
+	uint64_t first_seq, last_seq;	/* the numbers that are lost; last_seq 0: not known */
+};
+struct journal_part {
+	struct journal_pos from;
+	uint64_t after;
+	uint32_t until;			/* UINT32_MAX: to the end of the segment */
+	enum err_kind (*each)(void *ctx, const struct journal_view *v, struct err *e);
+	void (*damaged)(void *ctx, const struct journal_damage *d);
+	void *ctx;
+};
+enum err_kind journal_scan_part(struct journal *j, const struct journal_part *p, struct journal_scan *out,
+    struct err *e) CHECKED;
 /* Removes the segments before `first`, oldest first, durably. Their records must be dead: compaction. Views and
  * descriptors that this process has of them stay valid. */
 enum err_kind journal_remove_before(struct journal *j, uint32_t first, struct err *e) CHECKED;

@@ -544,11 +544,15 @@ static enum err_kind start_anew(struct mailbox *mb, struct err *e)
 
 enum err_kind mailbox_refresh(struct mailbox *mb, bool *out_changed, struct err *e)
 {
+	uint32_t epoch = mb->s->ctl->epoch;
 	uint64_t upto = mb->s->ctl->durable_seq;
 	bool changed = upto > mb->seq;
 	enum err_kind k = ERR_OK;
 
-	if (mb->s->ctl->epoch != mb->epoch || mb->pos.seg < mb->s->ctl->first_seg) {
+	/* before it was loaded a view has seen nothing that was not durable: what was cut off lies behind it */
+	if (!mb->loaded)
+		mb->epoch = epoch;
+	if (epoch != mb->epoch || mb->pos.seg < mb->s->ctl->first_seg) {
 		if (out_changed != NULL)
 			*out_changed = true;
 		return start_anew(mb, e);

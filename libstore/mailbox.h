@@ -132,7 +132,7 @@ struct message_text {
 	struct str prefix, body;	/* the message is prefix followed by body; in memory, mapped or decoded */
 	struct str record;		/* parsed record (libmail/record.h), offsets relative to body */
 	/* private */
-	void *map;
+	const void *map;
 	size_t map_octets;
 	char *decoded;			/* a body that is stored compressed; malloc'ed */
 	int large_fd;

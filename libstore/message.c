@@ -4,12 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "crc32c.h"
 #include "mailbox_int.h"
+#include "mapped.h"
 #include "pack.h"
 
 static enum err_kind unreadable(const struct message *m, struct err *e)
@@ -61,7 +61,7 @@ static enum err_kind open_large(struct store *s, const struct rec_message *r, st
 {
 	char name[40];
 	struct stat st;
-	void *p;
+	const void *p;
 
 	large_name(name, r->large_id);
 	t->large_fd = openat(s->dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -70,8 +70,8 @@ static enum err_kind open_large(struct store *s, const struct rec_message *r, st
 		    err_sys(e, errno, "open %s", name);
 	if (fstat(t->large_fd, &st) < 0 || st.st_size != (off_t)r->body_octets)
 		return err_set(e, ERR_CORRUPT, 0, "%s has the wrong size", name);
-	p = mmap(NULL, r->body_octets, PROT_READ, MAP_SHARED, t->large_fd, 0);
-	if (p == MAP_FAILED)
+	p = mapped_new(t->large_fd, r->body_octets);
+	if (p == NULL)
 		return err_sys(e, errno, "map %s", name);
 	t->map = p;
 	t->map_octets = r->body_octets;
@@ -135,8 +135,7 @@ enum err_kind message_open_at(struct store *s, struct journal_pos pos, struct me
 
 void message_close(struct message_text *t)
 {
-	if (t->map != NULL)
-		munmap(t->map, t->map_octets);
+	mapped_free(t->map, t->map_octets);
 	if (t->large_fd >= 0)
 		close(t->large_fd);
 	free(t->decoded);

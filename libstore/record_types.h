@@ -67,7 +67,8 @@ enum rec_type {
 	REC_GONE = 12,			/* expunged messages that can still be brought back, said again by compaction */
 	REC_ATTR = 13,			/* an attribute of a mailbox or of the store: metadata, ACL */
 	REC_QUOTA = 14,			/* limits of a quota root */
-	REC_TYPE_MAX = 14
+	REC_LOST = 15,			/* stands for records that were damaged, in a segment that was repaired */
+	REC_TYPE_MAX = 15
 };
 
 struct uid_range {
@@ -211,6 +212,11 @@ struct rec_quota {
 	uint64_t n_messages;		/* the same */
 };
 
+struct rec_lost {
+	uint64_t first_seq;		/* the record's own seq is the last number that is lost */
+	uint64_t octets;		/* of the journal that were damaged; 0: a whole segment was missing */
+};
+
 _Static_assert(sizeof(struct seg_header) == 64, "segment header");
 _Static_assert(sizeof(struct rec_header) == 32, "record header");
 _Static_assert(sizeof(struct rec_snapshot) == 16, "snapshot");
@@ -226,6 +232,7 @@ _Static_assert(sizeof(struct rec_view) == 16, "view");
 _Static_assert(sizeof(struct rec_place) == 8, "place");
 _Static_assert(sizeof(struct place_entry) == 56, "place entry");
 _Static_assert(sizeof(struct rec_gone) == 24, "gone");
+_Static_assert(sizeof(struct rec_lost) == 16, "lost");
 _Static_assert(sizeof(struct gone_entry) == 56, "gone entry");
 _Static_assert(sizeof(struct rec_attr) == 32, "attribute");
 _Static_assert(sizeof(struct rec_quota) == 24, "quota");

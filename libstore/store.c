@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Opening and closing a store, change notification, POP3's maildrop lock, rebuild and check. */
+/* Opening and closing a store, change notification, POP3's maildrop lock and rebuild. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -169,45 +169,29 @@ uint64_t store_change_count(const struct store *s)
 	return s->ctl->durable_seq;
 }
 
-/* -- rebuild and check -- */
+/* -- rebuild -- */
 
 struct tally {
 	uint64_t n_records, n_damaged;
 };
 
-static enum err_kind scan_all(struct store *s,
-    enum err_kind (*each)(void *, const struct journal_view *, struct err *), void *ctx,
-    void (*report)(void *, const char *), void *report_ctx, struct tally *t, struct err *e)
+static enum err_kind scan_all(struct store *s, struct tally *t, struct err *e)
 {
 	uint32_t first, last;
 	enum err_kind k = journal_range(s->journal, &first, &last, e);
-	char line[128];
 
 	for (uint32_t seg = first; k == ERR_OK && seg <= last; seg++) {
 		struct journal_scan scan = { 0 };
 
-		k = journal_scan(s->journal, seg, each, ctx, &scan, e);
+		k = journal_scan(s->journal, seg, NULL, NULL, &scan, e);
 		if (k == ERR_CORRUPT || k == ERR_NOENT) {
 			scan.n_damaged = 1;
 			k = ERR_OK;
 		}
 		t->n_records += scan.n_records;
 		t->n_damaged += scan.n_damaged;
-		if (scan.n_damaged > 0 && report != NULL) {
-			snprintf(line, sizeof line, "journal segment %u: damage in %llu places", seg,
-			    (unsigned long long)scan.n_damaged);
-			report(report_ctx, line);
-		}
 	}
 	return k;
-}
-
-static enum err_kind count_only(void *ctx, const struct journal_view *v, struct err *e)
-{
-	(void)ctx;
-	(void)v;
-	(void)e;
-	return ERR_OK;
 }
 
 static void sum_slots(const struct store *s, struct store_rebuild_result *out)
@@ -231,7 +215,7 @@ enum err_kind store_rebuild(struct store *s, struct store_rebuild_result *out, s
 		return k;
 	s->ctl->inside_journal = 1;	/* ctl is made anew, too */
 	if ((k = ctl_recover(s, e)) == ERR_OK &&
-	    (k = scan_all(s, count_only, NULL, NULL, NULL, &t, e)) == ERR_OK &&
+	    (k = scan_all(s, &t, e)) == ERR_OK &&
 	    (k = index_drop(s, e)) == ERR_OK && (k = index_enter(s, e)) == ERR_OK)
 		index_leave(s);
 	if (k == ERR_OK) {
@@ -240,22 +224,5 @@ enum err_kind store_rebuild(struct store *s, struct store_rebuild_result *out, s
 		sum_slots(s, out);
 	}
 	store_unlock(s);
-	return k;
-}
-
-enum err_kind store_check(struct store *s, void (*report)(void *ctx, const char *finding), void *ctx,
-    uint64_t *out_n_bad, struct err *e)
-{
-	struct tally t = { 0, 0 };
-	uint64_t n_index = 0;
-	enum err_kind k;
-
-	if ((k = store_lock(s, e)) != ERR_OK)
-		return k;
-	if ((k = scan_all(s, count_only, NULL, report, ctx, &t, e)) == ERR_OK)
-		k = index_check(s, report, ctx, &n_index, e);
-	store_unlock(s);
-	if (k == ERR_OK)
-		*out_n_bad = t.n_damaged + n_index;
 	return k;
 }

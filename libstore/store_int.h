@@ -8,8 +8,8 @@
  *  I3  Records up to ctl.durable_seq are on the disk, and nothing past it has been shown to anyone or acknowledged.
  *  I4  The index, if it is there, is what the records up to its own position say, and that position is durable.
  *  I5  inside_journal is set exactly while a process changes ctl or the journal; inside_engine exactly while one is
- *      in the engine, and from a reboot until the engine was opened. A mark found by the next owner of the lock means
- *      that its setter died: the control file is then read from the journal again, the engine recovered.
+ *      in the engine, or could not open it. A mark found by the next owner of the lock means that its setter died: the
+ *      control file is then read from the journal again, the engine recovered.
  *  I6  Within an epoch a sequence number names one record. Whoever waits for a number to become durable, or follows the
  *      journal from one, fails or starts anew when the epoch has changed.
  *  I7  A large body named by a record was synced before the record was written.
@@ -31,7 +31,7 @@
 #include "store.h"
 
 enum {
-	CTL_VERSION = 3,		/* changes with the structs below: an older file is made anew from the journal */
+	CTL_VERSION = 4,		/* changes with the structs below: an older file is made anew from the journal */
 	CTL_HEAD_OCTETS = 1024,
 	CTL_SLOTS_FIRST = 8,
 	LOCK_WAIT_MS = 10000,
@@ -48,7 +48,8 @@ struct ctl_head {
 	char boot_id[40];
 	uint64_t store_id;
 	_Atomic uint32_t inside_journal;
-	_Atomic uint32_t inside_engine;	/* enum engine_state: how whoever finds it must open the engine */
+	_Atomic uint32_t inside_engine;	/* and how many died there one after another */
+	_Atomic uint32_t engine_rebooted;	/* 1 from a reboot until the engine was opened (ENGINE_REBOOTED) */
 	_Atomic uint32_t generation;	/* of the engine: changes when somebody recovered or replaced it */
 	_Atomic uint32_t broken;	/* a sync failed: what is not durable must be cut off */
 	_Atomic uint32_t epoch;		/* changes when records were cut off: their numbers are given again */
@@ -132,6 +133,8 @@ enum err_kind lock_wait(int fd, uint64_t ms, struct err *e) CHECKED;
 /* Opens or makes the control file and maps it. */
 enum err_kind ctl_open(struct store *s, struct err *e) CHECKED;
 void ctl_close(struct store *s);
+/* Instead of ctl_open: slots in memory that nobody else sees. */
+enum err_kind ctl_anonymous(struct store *s, struct err *e) CHECKED;
 /* Maps anew when the file has grown. Under the lock. */
 enum err_kind ctl_remap(struct store *s, struct err *e) CHECKED;
 /* True when what is mapped may be believed without recovery. */
@@ -197,6 +200,8 @@ enum err_kind index_drop(struct store *s, struct err *e) CHECKED;
 /* The same, but rolls forward one step only, of a few milliseconds. *out_more: the index is not at the tail yet; the
  * caller leaves, drops the lock so that others get it, and comes again. */
 enum err_kind index_enter_step(struct store *s, bool *out_more, struct err *e) CHECKED;
+/* The same, but what is wrong with the index is ERR_CORRUPT and not put right. */
+enum err_kind index_enter_as_is(struct store *s, bool *out_more, struct err *e) CHECKED;
 /* Between enter and leave: reads a mailbox's messages and keyword names. msgs is malloc'ed, the caller's. */
 struct index_keywords {
 	size_t n;
@@ -256,9 +261,6 @@ enum err_kind index_view_has(struct store *s, uint32_t mailbox, struct str view,
 enum err_kind index_each_attr(struct store *s, uint32_t mailbox,
     bool (*each)(void *ctx, uint32_t mailbox, const struct attr *a), void *ctx, struct err *e) CHECKED;
 void index_close(struct store *s);
-/* Compares the index, the counters and the messages' checksums (store_check). Under the lock; in check.c. */
-enum err_kind index_check(struct store *s, void (*report)(void *, const char *), void *ctx, uint64_t *n_bad,
-    struct err *e) CHECKED;
 
 /* -- records.c: payloads, bounds-checked -- */
 struct ranges {

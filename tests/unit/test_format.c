@@ -147,6 +147,8 @@ static const struct row {
 	ROW(gone_entry, record_octets),
 	ROW(gone_entry, seg),
 	ROW(gone_entry, off),
+	ROW(rec_lost, first_seq),
+	ROW(rec_lost, octets),
 	ROW(rec_attr, mailbox),
 	ROW(rec_attr, kind),
 	ROW(rec_attr, owner_octets),
@@ -165,7 +167,7 @@ static const struct { unsigned n; const char *name; } types[] = {
 	{ REC_MESSAGE, "MESSAGE" }, { REC_COPY, "COPY" }, { REC_FLAGS, "FLAGS" },
 	{ REC_EXPUNGE, "EXPUNGE" }, { REC_KEYWORD, "KEYWORD" }, { REC_VIEW, "VIEW" },
 	{ REC_PLACE, "PLACE" }, { REC_KEPT, "KEPT" }, { REC_GONE, "GONE" },
-	{ REC_ATTR, "ATTR" }, { REC_QUOTA, "QUOTA" },
+	{ REC_ATTR, "ATTR" }, { REC_QUOTA, "QUOTA" }, { REC_LOST, "LOST" },
 };
 
 static bool known_field(const char *type, const char *member, size_t off, size_t octets)

@@ -77,6 +77,48 @@ static void test_copies(void)
 	arena_free(&a);
 }
 
+/* The wide loops against one octet at a time, at every length and place. */
+static void test_wide(void)
+{
+	char text[100], up[100], want[100];
+	unsigned state = 1, wrong = 0;
+
+	for (int i = 0; i < 20000; i++) {
+		size_t n, from, m, at = 0, run = 0;
+		struct str s, needle;
+
+		for (size_t k = 0; k < sizeof text; k++) {
+			state = state * 1103515245 + 12345;
+			text[k] = i % 4 == 0 ? (char)(state >> 16) : "aAbB@`[{ \t\x7f"[(state >> 16) % 11];
+		}
+		n = (state >> 8) % sizeof text;
+		s = str_n(text, n);
+		ascii_upper_copy(up, s);
+		memcpy(want, text, n);
+		for (size_t k = 0; k < n; k++)
+			wrong += up[k] != ascii_upper(text[k]);
+		ascii_blank_controls(want, n);
+		for (size_t k = 0; k < n; k++)
+			wrong += want[k] != ((unsigned char)text[k] < ' ' || text[k] == 127 ? ' ' : text[k]);
+		while (run < n && (unsigned char)text[run] < 0x80)
+			run++;
+		wrong += str_ascii_run(s) != run;
+		from = n > 0 ? (state >> 4) % n : 0;
+		m = 1 + (state >> 20) % 8;
+		m = m < n - from ? m : n - from;
+		memcpy(want, up + from, m);
+		if (i % 3 == 0 && m > 0)
+			want[m - 1] = 'Q';
+		needle = str_n(want, m);
+		if (str_ascii_run(needle) < m)
+			continue;
+		while (at + m <= n && memcmp(up + at, want, m) != 0)
+			at++;
+		wrong += str_find_upper(s, needle) != (at + m <= n ? at : n);
+	}
+	CHECK(wrong == 0);
+}
+
 int main(void)
 {
 	test_compare();
@@ -84,5 +126,6 @@ int main(void)
 	test_parts();
 	test_numbers();
 	test_copies();
+	test_wide();
 	return tap_done();
 }

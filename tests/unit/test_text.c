@@ -101,10 +101,74 @@ static void test_needle(void)
 	buf_free(&pat);
 }
 
+static uint64_t seed = 4242;
+
+static unsigned below(unsigned n)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return (unsigned)((seed >> 20) % n);
+}
+
+/* The matcher says what folding all of the text and looking for the folded needle says, however the text comes in. */
+static void test_matcher(void)
+{
+	static const char *const pieces[] = { "a", "B", "ab", "aab", " ", "[", "{", "@", "`", "\xc3\xa9", "e", "E", "\xef\xac\x81", "fi",
+		"\xc3\x9f", "ss", "\xce\xa3", "\xcf\x82", "\xff", "\xe6\xbc", "\xe6\xbc\xa2", "The quick brown fox jumps over the lazy dog. ",
+		"no such thing in here at all, only a longer run of plain letters", "\r\n", "\xef\xb7\xba", "\xc4\xb0", "i" };
+	struct buf text = BUF_INIT(1 << 16), folded = BUF_INIT(1 << 20), what = BUF_INIT(1 << 12);
+	unsigned wrong = 0, n_found = 0;
+
+	for (int i = 0; i < 20000; i++) {
+		struct needle n;
+		struct str left;
+		bool want, got = false;
+
+		buf_reset(&text);
+		buf_reset(&folded);
+		buf_reset(&what);
+		for (unsigned k = below(30); k > 0; k--)
+			buf_put(&text, str_of(pieces[below(COUNTOF(pieces))]));
+		if (below(2) == 0 && text.n > 0) {
+			size_t at = below((unsigned)text.n);
+
+			buf_put(&what, str_head(str_skip(buf_str(&text), at), 1 + below(90)));
+		} else {
+			for (unsigned k = below(4); k > 0; k--)
+				buf_put(&what, str_of(pieces[below(COUNTOF(pieces))]));
+		}
+		if (!needle_init(&n, buf_str(&what)) || !text_fold(&folded, buf_str(&text)))
+			CHECK(!"memory");
+		want = n.folded.n == 0 || str_find_str(buf_str(&folded), buf_str(&n.folded)) < folded.n;
+		left = buf_str(&text);
+		needle_restart(&n);
+		got = n.found;
+		while (left.n > 0) {	/* cut between characters, or what is none */
+			size_t take = 1 + below(80);
+
+			take = take < left.n ? take : left.n;
+			while (take < left.n && ((unsigned char)left.p[take] & 0xc0) == 0x80)
+				take++;
+			got = needle_feed(&n, str_head(left, take));
+			left = str_skip(left, take);
+		}
+		wrong += got != want;
+		n_found += want;
+		needle_free(&n);
+	}
+	CHECK(wrong == 0);
+	CHECK(n_found > 3000 && n_found < 17000);
+	buf_free(&text);
+	buf_free(&folded);
+	buf_free(&what);
+}
+
 int main(void)
 {
 	test_read();
 	test_chunks();
 	test_needle();
+	test_matcher();
 	return tap_done();
 }
