@@ -34,6 +34,8 @@ int cmd_rebuild(struct ctl *c, int argc, char **argv);		/* upkeep.c */
 int cmd_compact(struct ctl *c, int argc, char **argv);
 int cmd_index(struct ctl *c, int argc, char **argv);
 int cmd_check(struct ctl *c, int argc, char **argv);
+int cmd_backup(struct ctl *c, int argc, char **argv);		/* backup.c */
+int cmd_restore(struct ctl *c, int argc, char **argv);		/* restore.c */
 int cmd_import_maildir(struct ctl *c, int argc, char **argv);	/* import.c */
 int cmd_import_mbox(struct ctl *c, int argc, char **argv);
 
@@ -45,6 +47,9 @@ int ctl_err(const struct err *e);	/* the code follows from the kind */
 int ctl_load_conf(struct ctl *c);
 
 /* -- stores.c -- */
+struct office;
+/* The post office and the account that owns what is in it. Returns 0 or an exit code after a message. */
+int ctl_find_office(const struct ctl *c, struct office *o);
 /* Runs `run` on a user's store in a child process that has become the account that owns the
  * stores (as an ordinary user: the caller's own), so that whatever it makes has the right owner.
  * With create a store that does not exist is made. Returns run's exit code, or another after a
@@ -56,8 +61,42 @@ int ctl_in_store(struct ctl *c, const char *user, bool create,
 int ctl_start_in_store(struct ctl *c, const char *user, bool create,
     int (*run)(struct store *s, void *arg), void *arg, int *out_pid);
 int ctl_wait_child(int pid);
+/* Runs `run` in a child that has become the owner of the stores, without any store. */
+int ctl_as_owner(struct ctl *c, int (*run)(void *arg), void *arg);
+/* Opens a store in a directory of the owner's, runs, closes: for a child that is the owner. */
+int ctl_open_and_run(const struct ctl *c, int store_fd, int (*run)(struct store *s, void *arg), void *arg);
 /* Calls run for each user that has a store, in name order; stops at nothing, returns the last
  * code that was not 0. */
 int ctl_each_user(struct ctl *c, int (*run)(struct ctl *c, const char *user));
+
+/* -- copies.c: directories that hold copies of stores (libstore/copy.h) -- */
+/* Opens the directory at path, without following a link in its last part; with make an empty one is made when there is
+ * none. As root it is given to the owner of the stores while it is empty, and must be that account's otherwise. It may not
+ * lie in the post office. Returns 0 or an exit code after a message. */
+int ctl_open_copy(struct ctl *c, const char *path, bool make, int *out_fd);
+/* Runs `run` on the state at at_ms (COPY_AT_END: the last) of the copy: laid out as a store beside it for that time.
+ * For a child that is the owner. */
+struct copy_state;
+int ctl_in_copy(const struct ctl *c, int copy_fd, int64_t at_ms,
+    int (*run)(struct store *s, const struct copy_state *st, void *arg), void *arg);
+/* A finding on standard error. */
+void ctl_report_copy(void *ctx, const char *finding);
+/* A user's copy below the directory that holds everybody's: DIR/USER. */
+#define CTL_COPY_PATH_MAX 4096
+
+/* -- options.c -- */
+struct ctl_option {
+	const char *name;		/* "--at" */
+	const char **value;		/* takes an argument */
+	bool *flag;			/* or is said or not */
+};
+/* Takes the options out of argv (which stays NULL-terminated) and returns what is left; -1 after a message. */
+int ctl_options(int argc, char **argv, const struct ctl_option *opt, size_t n);
+/* A point in time: seconds since 1970, or ISO 8601: a day, or a day and a time ("2026-11-21T14:00:00.5+01:00"; without
+ * zone it is UTC). Pure. */
+bool ctl_parse_time(struct str s, int64_t *out_ms);
+/* "2026-11-21T14:00:00Z" */
+enum { CTL_TIME_TEXT_OCTETS = 32 };
+void ctl_format_time(int64_t ms, char out[CTL_TIME_TEXT_OCTETS]);
 
 #endif

@@ -19,7 +19,7 @@
 enum {
 	BATCH_MESSAGES = 256,
 	BATCH_OCTETS = 16 * 1024 * 1024,
-	KEYWORDS_MAX = 32,
+	KEYWORDS_MAX = STORE_KEYWORDS_MAX,
 };
 
 /* -- the writer's side, in the child that owns the store -- */
@@ -27,6 +27,7 @@ enum {
 struct writer {
 	struct store *s;
 	FILE *from;
+	const char *verb;
 	struct body *body;		/* of the message that is coming; NULL when it is refused */
 	char refused[ERR_TEXT_MAX];	/* why */
 	bool done;
@@ -198,12 +199,13 @@ static enum err_kind next_frame(struct writer *w, struct err *e)
 
 static void print_counts(const struct writer *w)
 {
-	printf("imported\tmessages=%" PRIu64 "\toctets=%" PRIu64 "\tfolders=%" PRIu64 "\tskipped=%"
-	    PRIu64 "\n", w->n, w->octets, w->n_folders, w->n_skipped + w->n_refused);
+	printf("%s\tmessages=%" PRIu64 "\toctets=%" PRIu64 "\tfolders=%" PRIu64 "\tskipped=%"
+	    PRIu64 "\n", w->verb, w->n, w->octets, w->n_folders, w->n_skipped + w->n_refused);
 }
 
 struct pipe_ends {
 	int read_fd, write_fd;
+	const char *verb;
 };
 
 static int writer_main(struct store *s, void *arg)
@@ -217,6 +219,7 @@ static int writer_main(struct store *s, void *arg)
 	if (w == NULL || (w->from = fdopen(ends->read_fd, "r")) == NULL)
 		return ctl_fail(EX_TEMPFAIL, "no memory");
 	w->s = s;
+	w->verb = ends->verb;
 	w->a = arena_new(IMPORT_CHUNK_OCTETS);
 	while (k == ERR_OK && !w->done)
 		k = next_frame(w, &e);
@@ -233,9 +236,6 @@ static int writer_main(struct store *s, void *arg)
 
 /* -- both -- */
 
-typedef enum err_kind format_fn(struct import_out *o, int fd, const char *path, const char *mailbox,
-    struct err *e);
-
 /* The rest of this process's life is reading what belongs to someone else. */
 static enum err_kind become_owner(int fd, struct err *e)
 {
@@ -250,10 +250,10 @@ static enum err_kind become_owner(int fd, struct err *e)
 	return ERR_OK;
 }
 
-static int reader_main(format_fn *format, int source_fd, int pipe_fd, const char *path,
+static int reader_main(import_format *format, const void *wanted, int source_fd, int pipe_fd, const char *path,
     const char *mailbox)
 {
-	struct import_out o = { .to = fdopen(pipe_fd, "w") };
+	struct import_out o = { .to = fdopen(pipe_fd, "w"), .wanted = wanted };
 	enum err_kind k;
 	struct err e;
 
@@ -270,15 +270,15 @@ static int reader_main(format_fn *format, int source_fd, int pipe_fd, const char
 	return k == ERR_OK ? 0 : ctl_err(&e);
 }
 
-static int import(struct ctl *c, format_fn *format, int source_fd, const char *user,
-    const char *path, const char *mailbox)
+int import_run(struct ctl *c, const char *verb, import_format *format, const void *wanted, int source_fd,
+    const char *user, const char *path, const char *mailbox)
 {
 	struct pipe_ends ends;
 	int pid, status, read_status, fds[2];
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return ctl_fail(EX_OSERR, "no pipe: %s", strerror(errno));
-	ends = (struct pipe_ends){ fds[0], fds[1] };
+	ends = (struct pipe_ends){ fds[0], fds[1], verb };
 	status = ctl_start_in_store(c, user, true, writer_main, &ends, &pid);
 	close(ends.read_fd);
 	if (status != 0) {
@@ -286,12 +286,12 @@ static int import(struct ctl *c, format_fn *format, int source_fd, const char *u
 		return status;
 	}
 	signal(SIGPIPE, SIG_IGN);	/* a writer that stopped says why itself */
-	read_status = reader_main(format, source_fd, ends.write_fd, path, mailbox);
+	read_status = reader_main(format, wanted, source_fd, ends.write_fd, path, mailbox);
 	status = ctl_wait_child(pid);
 	return read_status != 0 ? read_status : status;
 }
 
-static int import_command(struct ctl *c, format_fn *format, int flags, int argc, char **argv)
+static int import_command(struct ctl *c, import_format *format, int flags, int argc, char **argv)
 {
 	const char *mailbox = "INBOX";
 	int fd, status;
@@ -303,7 +303,7 @@ static int import_command(struct ctl *c, format_fn *format, int flags, int argc,
 	fd = open(argv[1], O_RDONLY | O_CLOEXEC | O_NOCTTY | flags);
 	if (fd < 0)
 		return ctl_fail(EX_NOINPUT, "%s: %s", argv[1], strerror(errno));
-	status = import(c, format, fd, argv[0], argv[1], mailbox);
+	status = import_run(c, "imported", format, NULL, fd, argv[0], argv[1], mailbox);
 	close(fd);
 	return status;
 }

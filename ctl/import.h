@@ -12,7 +12,7 @@
 #include "../libbase/err.h"
 
 enum {
-	IMPORT_KEYWORDS_MAX_OCTETS = 4096,	/* of one message, space-separated */
+	IMPORT_KEYWORDS_MAX_OCTETS = 8192,	/* of one message, space-separated */
 	IMPORT_CHUNK_OCTETS = 64 * 1024,
 	IMPORT_NAME_MAX_OCTETS = 4096,
 };
@@ -35,6 +35,7 @@ struct import_meta {
 /* -- the pipe's reader side: what a format calls -- */
 struct import_out {
 	FILE *to;
+	const void *wanted;		/* the format's own argument */
 	bool line_has_cr;		/* private: of import_text */
 	uint64_t n_skipped;		/* what the format could not read */
 };
@@ -44,11 +45,21 @@ void import_folder(struct import_out *o, struct str name);
 void import_begin(struct import_out *o);
 /* Octets of the message; line ends become CR LF. */
 void import_text(struct import_out *o, struct str octets);
+/* The same as they are: for messages that were in a store. */
+void import_octets(struct import_out *o, struct str octets);
 /* Ends it: with its flags, or (drop) as if it had never begun. */
 void import_end(struct import_out *o, const struct import_meta *m);
 void import_drop(struct import_out *o);
 /* Says on standard error that something was skipped, and counts it. */
 void import_skipped(struct import_out *o, const char *what, const char *why);
+
+/* Runs both halves: `read` in this process, which becomes the owner of fd for the rest of its life, the writer in the
+ * user's store. verb begins the line that tells the counts. Returns the exit code. */
+struct ctl;
+typedef enum err_kind import_format(struct import_out *o, int fd, const char *path, const char *mailbox,
+    struct err *e);
+int import_run(struct ctl *c, const char *verb, import_format *read, const void *wanted, int fd, const char *user,
+    const char *path, const char *mailbox);
 
 /* -- formats: dir or file is open already, `path` is for messages. Errors: err_sys's -- */
 enum err_kind import_maildir(struct import_out *o, int dir_fd, const char *path,

@@ -51,6 +51,12 @@ void import_text(struct import_out *o, struct str octets)
 	}
 }
 
+void import_octets(struct import_out *o, struct str octets)
+{
+	for (; octets.n > 0; octets = str_skip(octets, IMPORT_CHUNK_OCTETS))
+		put_data(o, str_head(octets, IMPORT_CHUNK_OCTETS));
+}
+
 void import_end(struct import_out *o, const struct import_meta *m)
 {
 	fputc(FRAME_END, o->to);

@@ -53,6 +53,14 @@ static const struct ctl_command commands[] = {
 	  1, 1, true, cmd_index },
 	{ "check", NULL, "USER | --all", "verify journal, index and large bodies; changes nothing",
 	  1, 1, true, cmd_check },
+	{ "backup", NULL, "USER DIR [--prune] | --all DIR [--prune]",
+	  "copy what is new in a user's store to DIR, or each user's to DIR/USER",
+	  2, 3, true, cmd_backup },
+	{ "restore", NULL, "USER DIR [--at TIME] [--replace]\n"
+	  "        | USER DIR --mailbox NAME [--uid UID | --message-id ID] [--to NAME] [--at TIME]\n"
+	  "        | --list DIR [--at TIME]",
+	  "bring a user, a mailbox or a message back from a copy; list what is in it",
+	  2, 10, true, cmd_restore },
 	{ "import", "maildir", "USER PATH [--mailbox NAME]",
 	  "file the messages of a Maildir and its subfolders; run again, it files them again",
 	  2, 4, true, cmd_import_maildir },

@@ -13,9 +13,7 @@
 #include "ctl.h"
 #include "passwdfile.h"
 
-/* The post office and the account that owns what is in it. Returns 0 or an exit code after a
- * message. */
-static int find_office(const struct ctl *c, struct office *o)
+int ctl_find_office(const struct ctl *c, struct office *o)
 {
 	struct passwd *pw;
 	struct group *gr;
@@ -44,7 +42,7 @@ static int become(const struct office *o)
 	return 0;
 }
 
-static int open_and_run(const struct ctl *c, int store_fd, int (*run)(struct store *s, void *arg), void *arg)
+int ctl_open_and_run(const struct ctl *c, int store_fd, int (*run)(struct store *s, void *arg), void *arg)
 {
 	struct store_env env;
 	struct store *s = NULL;
@@ -106,7 +104,7 @@ int ctl_start_in_store(struct ctl *c, const char *user, bool create,
     int (*run)(struct store *s, void *arg), void *arg, int *out_pid)
 {
 	struct office o;
-	int fd = -1, status = find_office(c, &o);
+	int fd = -1, status = ctl_find_office(c, &o);
 
 	if (status == 0)
 		status = open_store_dir(c, &o, user, create, &fd);
@@ -117,12 +115,31 @@ int ctl_start_in_store(struct ctl *c, const char *user, bool create,
 	if (*out_pid == 0) {
 		status = become(&o);
 		if (status == 0)
-			status = open_and_run(c, fd, run, arg);
+			status = ctl_open_and_run(c, fd, run, arg);
 		fflush(stdout);
 		_exit(status);
 	}
 	close(fd);
 	return *out_pid > 0 ? 0 : ctl_fail(EX_OSERR, "fork: %s", strerror(errno));
+}
+
+int ctl_as_owner(struct ctl *c, int (*run)(void *arg), void *arg)
+{
+	struct office o;
+	int pid, status = ctl_find_office(c, &o);
+
+	if (status != 0)
+		return status;
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		status = become(&o);
+		if (status == 0)
+			status = run(arg);
+		fflush(stdout);
+		_exit(status);
+	}
+	return pid > 0 ? ctl_wait_child(pid) : ctl_fail(EX_OSERR, "fork: %s", strerror(errno));
 }
 
 int ctl_wait_child(int pid)
@@ -167,7 +184,7 @@ int ctl_each_user(struct ctl *c, int (*run)(struct ctl *c, const char *user))
 	struct each each = { c, run, 0 };
 	struct office o;
 	struct err e;
-	int status = find_office(c, &o);
+	int status = ctl_find_office(c, &o);
 
 	if (status != 0)
 		return status;

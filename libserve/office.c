@@ -6,10 +6,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../libbase/clock.h"
 #include "office.h"
 #include "username.h"
 
@@ -140,6 +142,49 @@ enum err_kind office_find_store(const struct office *o, const char *user, int *o
 		close(letter);
 	close(office);
 	return *out_fd >= 0 ? ERR_OK : e->kind;
+}
+
+enum err_kind office_begin_store(const struct office *o, const char *user, int *out_letter, int *out_store,
+    struct err *e)
+{
+	const char letter_name[2] = { office_letter(str_of(user)), '\0' };
+	char name[OFFICE_NAME_MAX];
+	int office = open(o->dir, DIR_FLAGS);
+	enum err_kind k = ERR_OK;
+
+	*out_store = -1;
+	*out_letter = office < 0 ? -1 : open_or_make(office, letter_name, 0700);
+	snprintf(name, sizeof name, ".%s" OFFICE_NEW, user);
+	if (*out_letter < 0)
+		k = fault(e, "open the letter of", user);
+	else if (mkdirat(*out_letter, name, MODE_BEGUN) < 0)
+		k = errno == EEXIST ? err_set(e, ERR_EXISTS, 0, "%s is there already", name) :
+		    fault(e, "make the new store of", user);
+	else if ((*out_store = openat(*out_letter, name, DIR_FLAGS | O_NOFOLLOW)) < 0)
+		k = fault(e, "open the new store of", user);
+	else
+		k = finish(o, office, *out_letter, *out_store, user, e);
+	if (office >= 0)
+		close(office);
+	return k;
+}
+
+enum err_kind office_put_store(int letter, const char *user, char aside[OFFICE_NAME_MAX], struct err *e)
+{
+	char name[OFFICE_NAME_MAX];
+
+	aside[0] = '\0';
+	snprintf(name, sizeof name, ".%s" OFFICE_NEW, user);
+	if (renameat2(letter, name, letter, user, RENAME_NOREPLACE) < 0) {
+		if (errno != EEXIST)
+			return fault(e, "put in place the new store of", user);
+		if (renameat2(letter, name, letter, user, RENAME_EXCHANGE) < 0)
+			return fault(e, "exchange the store of", user);
+		snprintf(aside, OFFICE_NAME_MAX, ".%s.%lld", user, (long long)clock_real_ms());
+		if (renameat(letter, name, letter, aside) < 0)
+			return fault(e, "put aside the old store of", user);
+	}
+	return fsync(letter) == 0 ? ERR_OK : fault(e, "sync the letter of", user);
 }
 
 static int is_name(const struct dirent *d)

@@ -34,6 +34,17 @@ enum err_kind office_open_store(const struct office *o, const char *user, int *o
 enum err_kind office_find_store(const struct office *o, const char *user, int *out_fd,
     struct err *e) CHECKED;
 
+/* A new, empty store that takes the place of a user's: made under a name that is no user's, filled by who has *out_store,
+ * then put in place. *out_letter is the directory that both lie in; the new store's name there is OFFICE_NEW behind
+ * a dot and the user's name. Errors: ERR_EXISTS an earlier one was left; remove it; as office_open_store. */
+#define OFFICE_NEW ".new"
+enum err_kind office_begin_store(const struct office *o, const char *user, int *out_letter, int *out_store,
+    struct err *e) CHECKED;
+/* Puts it in place at once. What was there lies under the name aside[] then (empty: there was nothing). Durable on return.
+ * Errors: as office_open_store; the file system can't exchange two names. */
+enum { OFFICE_NAME_MAX = 300 };
+enum err_kind office_put_store(int letter, const char *user, char aside[OFFICE_NAME_MAX], struct err *e) CHECKED;
+
 /* Calls each(ctx, user) for every store, in the order of letters and names, until it returns false.
  * Errors: err_sys's. */
 enum err_kind office_each_user(const struct office *o, bool (*each)(void *ctx, const char *user),

@@ -146,6 +146,11 @@ static enum err_kind make_durable(struct store *s, uint64_t seq, uint32_t epoch,
 	return k;
 }
 
+enum err_kind store_make_durable_here(struct store *s, uint64_t seq, struct err *e)
+{
+	return make_durable(s, seq, s->epoch, e);
+}
+
 enum err_kind store_make_durable(struct store *s, uint64_t seq, struct err *e)
 {
 	return make_durable(s, seq, s->epoch, e);

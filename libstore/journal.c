@@ -130,6 +130,8 @@ static enum err_kind segment_open_fd(struct journal *j, struct segment *s, struc
 	make_room_for_fd(j, s);
 	segment_name(name, s->number);
 	s->fd = openat(j->dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (s->fd < 0 && (errno == EROFS || errno == EACCES))	/* a copy that is only read */
+		s->fd = openat(j->dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (s->fd < 0)
 		return err_sys(e, errno, "open %s", name);
 	j->n_fds++;

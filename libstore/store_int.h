@@ -182,6 +182,8 @@ enum err_kind store_append(struct store *s, const struct journal_rec *r, size_t 
  * that wait), and wakes watchers. Not under the lock. Errors: a failed sync, by whomever, that cost the record: the
  * operation must be reported as failed. */
 enum err_kind store_make_durable(struct store *s, uint64_t seq, struct err *e) CHECKED;
+/* The same on this store's disk only: for who makes its copy. */
+enum err_kind store_make_durable_here(struct store *s, uint64_t seq, struct err *e) CHECKED;
 /* Ends the segment and begins the next one; everything is durable then. Under the lock. */
 enum err_kind store_roll(struct store *s, struct err *e) CHECKED;
 /* store_make_durable with the lock held. */
