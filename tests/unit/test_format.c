@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "../../libstore/record_types.h"
+#include "../../libstore/copy_types.h"
 #include "../../libstore/search_int.h"
 #include "tap.h"
 
@@ -160,6 +160,25 @@ static const struct row {
 	ROW(rec_quota, set),
 	ROW(rec_quota, storage_octets),
 	ROW(rec_quota, n_messages),
+	ROW(manifest_head, magic),
+	ROW(manifest_head, version),
+	ROW(manifest_head, n_segments),
+	ROW(manifest_head, store_id),
+	ROW(manifest_head, made_ms),
+	ROW(manifest_head, covered_ms),
+	ROW(manifest_head, end_seq),
+	ROW(manifest_head, end_ms),
+	ROW(manifest_head, end_seg),
+	ROW(manifest_head, end_off),
+	ROW(manifest_head, last_off),
+	ROW(manifest_head, end_crc),
+	ROW(manifest_head, following),
+	ROW(manifest_head, user_octets),
+	ROW(manifest_head, reserved),
+	ROW(manifest_head, crc),
+	ROW(manifest_segment, number),
+	ROW(manifest_segment, octets),
+	ROW(manifest_segment, salt),
 };
 
 static const struct { unsigned n; const char *name; } types[] = {
