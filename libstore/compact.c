@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* Compaction. The oldest segments go when at least half of them is dead: not referred to by a message, nor by an expunged
  * one that can still be brought back. What lives in them is written again at the tail: the octets of a message once
- * (REC_MESSAGE with `moved`, REC_KEPT for an expunged one), rows that share them by REC_PLACE and REC_GONE, keywords and
- * views by their own records; all with the numbers they had, so that the journal that remains says the same as the whole
+ * (REC_MESSAGE with `moved`, REC_KEPT for an expunged one), rows that share them by REC_PLACE and REC_GONE, keywords, views
+ * and attributes by their own records; all with the numbers they had, so that the journal that remains says the same as the whole
  * did.
  *
  * Safe at every moment: moved records are ordinary groups, and a second copy of octets is only garbage. Segments are
@@ -494,7 +494,7 @@ static enum err_kind move_all(struct compaction *c, struct err *e)
 	return err_set(e, ERR_BUSY, 0, "the store changes faster than it is compacted");
 }
 
-/* -- keywords and views -- */
+/* -- keywords, views and attributes -- */
 
 struct resay {
 	struct store *s;
@@ -516,13 +516,22 @@ static bool say_again(void *ctx, enum rec_type type, struct str head, struct str
 static enum err_kind say_sets_again(struct store *s, struct err *e)
 {
 	struct resay r = { s, ERR_OK, e };
-	enum err_kind k = index_lock(s, e);
+	struct index_cursor at = { .n = 0 };
+	enum err_kind k = ERR_OK;
 
-	if (k != ERR_OK)
-		return k;
-	k = index_each_set(s, say_again, &r, e);
-	index_unlock(s);
-	return k != ERR_OK ? k : r.k;
+	while (k == ERR_OK && !at.done) {
+		uint64_t seq;
+
+		if ((k = index_lock(s, e)) != ERR_OK)
+			return k;
+		if ((k = index_set_slice(s, &at, say_again, &r, e)) == ERR_OK)
+			k = r.k;
+		seq = s->ctl->tail.next_seq - 1;
+		index_unlock(s);
+		if (k == ERR_OK)
+			k = store_make_durable(s, seq, e);
+	}
+	return k;
 }
 
 /* -- all of it -- */

@@ -146,14 +146,35 @@ static bool take_piece(void *ctx, struct str key, struct str row)
 	return ok && !g->stopped;
 }
 
+static enum err_kind gather(struct store *s, struct gathering *g, struct str from, struct str prefix, struct err *e)
+{
+	enum err_kind k = row_scan(s, from, prefix, take_piece, g, e);
+
+	buf_free(&g->value);
+	return k == ERR_OK && g->bad ? err_set(e, ERR_CORRUPT, 0, "index: an attribute is not whole") : k;
+}
+
 enum err_kind index_each_attr(struct store *s, uint32_t mailbox,
     bool (*each)(void *ctx, uint32_t mailbox, const struct attr *a), void *ctx, struct err *e)
 {
 	struct gathering g = { .each = each, .ctx = ctx, .value = BUF_INIT(ATTR_VALUE_MAX_OCTETS) };
 	char key[KEY_MAX];
-	struct str prefix = mailbox == INDEX_ALL ? STR("A") : key_prefix(key, 'A', mailbox);
-	enum err_kind k = row_scan(s, prefix, prefix, take_piece, &g, e);
+	struct str prefix = key_prefix(key, 'A', mailbox);
 
-	buf_free(&g.value);
-	return k == ERR_OK && g.bad ? err_set(e, ERR_CORRUPT, 0, "index: an attribute is not whole") : k;
+	return gather(s, &g, prefix, prefix, e);
+}
+
+enum err_kind attrs_from(struct store *s, struct index_cursor *at,
+    bool (*each)(void *ctx, uint32_t mailbox, const struct attr *a), void *ctx, struct err *e)
+{
+	struct gathering g = { .each = each, .ctx = ctx, .value = BUF_INIT(ATTR_VALUE_MAX_OCTETS) };
+	enum err_kind k = gather(s, &g, str_n(at->key, at->n), STR("A"), e);
+
+	at->done = !g.stopped;
+	if (g.stopped) {	/* behind its last piece */
+		memcpy(at->key, g.key, g.key_octets);
+		memset(at->key + g.key_octets, 0xff, PIECE_DIGITS);
+		at->n = g.key_octets + PIECE_DIGITS;
+	}
+	return k;
 }

@@ -16,6 +16,7 @@
 #ifndef INDEX_INT_H
 #define INDEX_INT_H
 
+#include "../libbase/buf.h"
 #include "store_int.h"
 #include "table.h"
 
@@ -95,10 +96,9 @@ static inline uint32_t get_be32(const char *p)
 }
 
 /* -- index_rows.c -- */
-/* Keys: tag, mailbox, number; tag and mailbox; a view's bits. */
+/* Keys: tag, mailbox, number; tag and mailbox. */
 struct str key2(char key[KEY_MAX], char tag, uint32_t mailbox, uint32_t number);
 struct str key_prefix(char key[KEY_MAX], char tag, uint32_t mailbox);
-struct str view_key(char key[KEY_MAX], uint32_t mailbox, struct str name, uint32_t number);
 /* The door to the rows for what writes them: the engine (values sealed) or the table. row_get's view is valid until the
  * next call. Errors: the engine's. */
 enum err_kind row_get(struct roll *r, struct str key, struct str *out, struct err *e) CHECKED;
@@ -115,6 +115,8 @@ enum err_kind row_seal(struct str key, struct str value, char *sealed, struct st
 /* What one record does to the rows; moves r->at behind it. A payload that makes no sense is damage, counted and
  * skipped. */
 enum err_kind roll_record(struct roll *r, const struct journal_view *v, struct err *e) CHECKED;
+/* The last UID of a range in that mailbox that makes sense: none is above UIDNEXT; lo is the first of the range. */
+uint64_t highest_uid(const struct roll *r, uint32_t mailbox, uint32_t lo);
 /* Writes the changed chunks that were held back. */
 enum err_kind cache_flush(struct roll *r, struct err *e) CHECKED;
 
@@ -125,7 +127,19 @@ enum err_kind row_read(struct store *s, struct str key, struct str *out, struct 
 enum err_kind row_scan(struct store *s, struct str from, struct str prefix,
     bool (*each)(void *ctx, struct str key, struct str value), void *ctx, struct err *e) CHECKED;
 
+/* -- index_sets.c -- */
+enum err_kind roll_view(struct roll *r, const struct journal_view *v, struct err *e) CHECKED;
+/* All keys of a view begin so; one of them; the name in a view's key. */
+struct str view_prefix(char key[KEY_MAX], uint32_t mailbox, struct str name);
+struct str view_key(char key[KEY_MAX], uint32_t mailbox, struct str name, uint32_t number);
+struct str view_key_name(struct str key);
+/* The UIDs of one row as ranges behind those that are in out already, joined where they meet. False: out is full. */
+bool view_row_ranges(struct str key, struct str row, struct buf *out);
+
 /* -- index_attr.c -- */
+/* As index_each_attr for all, from a cursor on; when each returns false the cursor stands behind what it was given. */
+enum err_kind attrs_from(struct store *s, struct index_cursor *at,
+    bool (*each)(void *ctx, uint32_t mailbox, const struct attr *a), void *ctx, struct err *e) CHECKED;
 enum err_kind roll_attr(struct roll *r, const struct journal_view *v, struct err *e) CHECKED;
 /* A mailbox went, and its attributes with it. */
 enum err_kind attrs_forget(struct roll *r, uint32_t mailbox, struct err *e) CHECKED;

@@ -31,17 +31,6 @@ struct str key_prefix(char key[KEY_MAX], char tag, uint32_t mailbox)
 	return str_head(key2(key, tag, mailbox, 0), 5);
 }
 
-struct str view_key(char key[KEY_MAX], uint32_t mailbox, struct str name, uint32_t number)
-{
-	size_t n = key_prefix(key, 'V', mailbox).n;
-
-	memcpy(key + n, name.p, name.n);
-	n += name.n;
-	key[n++] = '\0';
-	put_be32(key + n, number);
-	return str_n(key, n + 4);
-}
-
 /* -- the door to the rows -- */
 
 static uint32_t seal_of(struct str key, struct str value)
@@ -368,7 +357,7 @@ static enum err_kind roll_copy(struct roll *r, const struct journal_view *v, str
 }
 
 /* UIDs that the mailbox never gave bound no loop. Of a mailbox that is gone by now the bound is not known. */
-static uint64_t highest_uid(const struct roll *r, uint32_t mailbox, uint32_t lo)
+uint64_t highest_uid(const struct roll *r, uint32_t mailbox, uint32_t lo)
 {
 	const struct ctl_slot *slot = ctl_find_id(r->s, mailbox);
 	uint64_t most = (uint64_t)lo + SPAN_MAX_UIDS;
@@ -591,54 +580,6 @@ static enum err_kind roll_mailbox(struct roll *r, const struct journal_view *v, 
 	    (k = attrs_forget(r, m.id, e)) != ERR_OK)
 		return k;
 	return row_delete_prefix(r, key_prefix(key, 'V', m.id), e);
-}
-
-static enum err_kind change_view_row(struct roll *r, struct str key, uint32_t lo, uint32_t hi, bool add,
-    struct err *e)
-{
-	uint8_t bits[VIEW_UIDS / 8] = { 0 };
-	struct str v;
-	enum err_kind k = row_get(r, key, &v, e);
-
-	if (k == ERR_OK && v.n == sizeof bits)
-		memcpy(bits, v.p, sizeof bits);
-	else if (k != ERR_OK && k != ERR_NOENT)
-		return k;
-	for (uint32_t i = lo; i <= hi; i++) {
-		if (add)
-			bits[i / 8] |= (uint8_t)(1u << i % 8);
-		else
-			bits[i / 8] &= (uint8_t)~(1u << i % 8);
-	}
-	return row_put(r, key, str_n((const char *)bits, sizeof bits), e);
-}
-
-static enum err_kind roll_view(struct roll *r, const struct journal_view *v, struct err *e)
-{
-	struct rec_view view;
-	struct ranges ranges;
-	struct str name;
-	char key[KEY_MAX];
-	enum err_kind k = ERR_OK;
-
-	if (!rec_get_view(v->payload, &view, &name, &ranges))
-		return damaged(r);
-	for (size_t i = 0; i < ranges.n && k == ERR_OK; i++) {
-		struct uid_range u = range_at(ranges, i);
-		uint64_t highest = highest_uid(r, view.mailbox, u.lo);
-
-		u.hi = u.hi < highest ? u.hi : (uint32_t)highest;
-		for (uint64_t uid = u.lo; uid <= u.hi && k == ERR_OK;) {
-			uint64_t end = (uid / VIEW_UIDS + 1) * VIEW_UIDS - 1;
-			uint32_t number = (uint32_t)(uid / VIEW_UIDS);
-
-			k = change_view_row(r, view_key(key, view.mailbox, name, number),
-			    (uint32_t)(uid % VIEW_UIDS), (uint32_t)((u.hi < end ? u.hi : end) % VIEW_UIDS),
-			    (view.how & VIEW_ADDS) != 0, e);
-			uid = end + 1;
-		}
-	}
-	return k;
 }
 
 enum err_kind roll_record(struct roll *r, const struct journal_view *v, struct err *e)

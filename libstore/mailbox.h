@@ -152,12 +152,4 @@ size_t message_spans(const struct message_text *t, uint64_t from, uint64_t len, 
 enum err_kind message_record(struct mailbox *mb, const struct message *m, struct str *out,
     struct err *e) CHECKED;
 
-/* -- views: sets of UIDs per (mailbox, name), e.g. "already fetched" of one POP3 device; \Seen of other users of a
- *    shared mailbox has the same form -- */
-enum { VIEW_NAME_MAX_OCTETS = 128 };
-enum err_kind view_has(struct mailbox *mb, struct str view, const uint32_t *uids, size_t n, bool *out,
-    struct err *e) CHECKED;
-enum err_kind view_change(struct mailbox *mb, struct str view, const uint32_t *uids, size_t n, bool add,
-    struct err *e) CHECKED;
-
 #endif

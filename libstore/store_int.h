@@ -29,6 +29,7 @@
 #include "mailbox.h"
 #include "quota.h"
 #include "store.h"
+#include "views.h"
 
 enum {
 	CTL_VERSION = 4,		/* changes with the structs below: an older file is made anew from the journal */
@@ -249,17 +250,13 @@ enum err_kind index_deleted_mailbox(struct store *s, uint32_t mailbox, struct in
  * none left, until *from (begin with 0) comes back as 0. */
 enum err_kind index_forget_gone(struct store *s, uint32_t before, struct index_cursor *at, struct err *e) CHECKED;
 enum err_kind index_forget_deleted(struct store *s, uint32_t *from, struct err *e) CHECKED;
-/* Every keyword, view and attribute again as records, for a journal whose beginning goes. Calls each with a payload's parts;
- * they are valid during the call. */
-enum err_kind index_each_set(struct store *s,
-    bool (*each)(void *ctx, enum rec_type type, struct str head, struct str name, struct str ranges),
+/* Keywords, views and attributes again as records, for a journal whose beginning goes: a slice from *at on (begin with n 0),
+ * as index_slice. Calls each with a payload's parts, which are valid during the call. */
+enum err_kind index_set_slice(struct store *s, struct index_cursor *at,
+    bool (*each)(void *ctx, enum rec_type type, struct str head, struct str name, struct str rest),
     void *ctx, struct err *e) CHECKED;
-/* Is uid in the view's set? Between enter and leave. */
-enum err_kind index_view_has(struct store *s, uint32_t mailbox, struct str view, const uint32_t *uids,
-    size_t n, bool *out, struct err *e) CHECKED;
-/* Between enter and leave: calls each for every attribute of a mailbox, or of all mailboxes and the store (INDEX_ALL), in the
- * order of mailbox, kind, owner, name. What is passed is valid during the call. */
-#define INDEX_ALL UINT32_MAX		/* never a mailbox's id */
+/* Between enter and leave: calls each for every attribute of a mailbox, in the order of kind, owner, name. What is passed is
+ * valid during the call. */
 enum err_kind index_each_attr(struct store *s, uint32_t mailbox,
     bool (*each)(void *ctx, uint32_t mailbox, const struct attr *a), void *ctx, struct err *e) CHECKED;
 void index_close(struct store *s);
