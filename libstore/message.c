@@ -14,7 +14,7 @@
 
 static enum err_kind unreadable(const struct message *m, struct err *e)
 {
-	if (m->gone)
+	if (m->gone || m->seg == 0)	/* the second: expunged while the view was loaded, which refreshing tells */
 		return err_set(e, ERR_NOENT, 0, "message is gone");
 	return err_set(e, ERR_CORRUPT, 0, "message record at %u:%u is damaged", m->seg, m->off);
 }
