@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@ enum {
 	CHECKPOINT_KB = 1024,
 	BULK_OCTETS = 256 * 1024,
 	REGIONS_MAX = 16,		/* an environment without locks and replication has three */
+	FDS_MAX = 64,			/* pages and log have a few */
 };
 
 const struct engine_facts engine_facts = { "Berkeley DB", true };
@@ -121,6 +123,42 @@ static void regions_forget(void)
 			munmap(regions[i].addr, regions[i].len);
 		regions[i] = (struct region){ NULL, 0 };
 	}
+}
+
+/* -- descriptors: an environment that is abandoned can't be closed, but a session that outlives many deaths of others must
+ * not run out of descriptors -- */
+
+static int fds[FDS_MAX];
+static size_t n_fds;
+
+static int fd_open(const char *path, int flags, ...)
+{
+	va_list ap;
+	int fd;
+
+	va_start(ap, flags);
+	fd = open(path, flags | O_CLOEXEC, (flags & O_CREAT) ? va_arg(ap, int) : 0);
+	va_end(ap);
+	if (fd >= 0 && n_fds < FDS_MAX)
+		fds[n_fds++] = fd;
+	return fd;
+}
+
+static int fd_close(int fd)
+{
+	for (size_t i = 0; i < n_fds; i++) {
+		if (fds[i] == fd) {
+			fds[i] = fds[--n_fds];
+			break;
+		}
+	}
+	return close(fd);
+}
+
+static void fds_forget(void)
+{
+	while (n_fds > 0)
+		close(fds[--n_fds]);
 }
 
 /* -- errors -- */
@@ -244,6 +282,8 @@ enum err_kind engine_open(enum engine_state since, struct engine **out, struct e
 		return err_sys(e, r, "index: make directory");
 	}
 	db_env_set_func_region_map(region_map, region_unmap);
+	db_env_set_func_open(fd_open);
+	db_env_set_func_close(fd_close);
 	db_env_set_func_write(write_noticed);
 	db_env_set_func_pwrite(pwrite_noticed);
 	regions_made = disk_was_full = false;
@@ -351,6 +391,7 @@ void engine_close(struct engine **en, bool last)
 	if (clean)
 		remove_regions();
 	regions_forget();
+	fds_forget();
 	free((*en)->bulk);
 	free(*en);
 	*en = NULL;
@@ -361,6 +402,7 @@ void engine_abandon(struct engine **en)
 	if (*en == NULL)
 		return;
 	regions_forget();
+	fds_forget();
 	free((*en)->bulk);
 	free(*en);
 	*en = NULL;
