@@ -501,10 +501,30 @@ static bool holds_record(struct store *s, uint32_t seg)
 	return journal_scan(s->journal, seg, NULL, NULL, &scan, NULL) == ERR_OK && scan.n_records > 0;
 }
 
+/* Nothing but zeros where the header would be: space that was taken for a segment, which is written first. */
+static bool never_begun(const struct store *s, uint32_t seg)
+{
+	static const struct seg_header none;
+	struct seg_header h = none;
+	char name[32];
+	ssize_t n;
+	int fd;
+
+	snprintf(name, sizeof name, "journal/%08u.seg", seg);
+	fd = openat(s->dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	n = fd >= 0 ? pread(fd, &h, sizeof h, 0) : -1;
+	if (fd >= 0)
+		close(fd);
+	return n >= 0 && memcmp(&h, &none, sizeof h) == 0;
+}
+
+/* What is not even begun is left to be written over, or to go when the journal is cut. */
 static enum err_kind put_aside(struct store *s, uint32_t seg, struct err *e)
 {
 	char name[32], aside[32];
 
+	if (never_begun(s, seg))
+		return ERR_OK;
 	snprintf(name, sizeof name, "journal/%08u.seg", seg);
 	snprintf(aside, sizeof aside, "journal/%08u.bad", seg);
 	return renameat(s->dirfd, name, s->dirfd, aside) == 0 ? ERR_OK :

@@ -6,7 +6,8 @@
  * given twice; every message read is right to the octet; nobody waits for long.
  *
  * Recovery is timed from outside: the linker puts __wrap_ functions before ctl_recover and index_enter.
- * PENNY_KILLS, PENNY_PACE_MS (between kills) and PENNY_SEED choose how much and which. Prints TAP. */
+ * PENNY_KILLS, PENNY_PACE_MS (between kills) and PENNY_SEED choose how much and which. Prints TAP.
+ * Length: the operations, what they leave noted, and the reckoning over it are one subject. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
