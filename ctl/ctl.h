@@ -32,6 +32,8 @@ int cmd_mailbox_delete(struct ctl *c, int argc, char **argv);
 int cmd_quota(struct ctl *c, int argc, char **argv);		/* quota.c */
 int cmd_rebuild(struct ctl *c, int argc, char **argv);		/* upkeep.c */
 int cmd_compact(struct ctl *c, int argc, char **argv);
+int cmd_purge(struct ctl *c, int argc, char **argv);
+int cmd_undelete(struct ctl *c, int argc, char **argv);		/* undelete.c */
 int cmd_index(struct ctl *c, int argc, char **argv);
 int cmd_check(struct ctl *c, int argc, char **argv);
 int cmd_backup(struct ctl *c, int argc, char **argv);		/* backup.c */

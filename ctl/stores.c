@@ -50,9 +50,7 @@ int ctl_open_and_run(const struct ctl *c, int store_fd, int (*run)(struct store 
 	int status;
 
 	store_env_init(&env);
-	env.quota_octets = c->set.quota_storage_bytes;
-	env.quota_messages = c->set.quota_messages;
-	env.compress = c->set.compress;
+	env.conf = c->set.store;
 	if (store_open(store_fd, &env, &s, &e) != ERR_OK)
 		return ctl_err(&e);
 	status = run(s, arg);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* penny rebuild, compact, index and check, for one user or for all. */
+/* penny rebuild, compact, purge, index and check, for one user or for all. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -59,6 +59,18 @@ static int index_texts(struct store *s, void *arg)
 	return 0;
 }
 
+static int purge(struct store *s, void *arg)
+{
+	const char *user = arg;
+	struct store_compact_result r;
+	struct err e;
+
+	if (store_purge(s, &r, &e) != ERR_OK)
+		return ctl_err(&e);
+	printf("%s\tsegments=%u\tmoved=%" PRIu64 "\tlarge=%" PRIu64 "\n", user, r.n_segments, r.n_moved, r.n_large);
+	return 0;
+}
+
 static void report(void *ctx, const char *finding)
 {
 	printf("%s\t%s\n", (const char *)ctx, finding);
@@ -90,6 +102,11 @@ static int index_user(struct ctl *c, const char *user)
 	return ctl_in_store(c, user, false, index_texts, (void *)(uintptr_t)user);
 }
 
+static int purge_user(struct ctl *c, const char *user)
+{
+	return ctl_in_store(c, user, false, purge, (void *)(uintptr_t)user);
+}
+
 static int check_user(struct ctl *c, const char *user)
 {
 	return ctl_in_store(c, user, false, check, (void *)(uintptr_t)user);
@@ -117,6 +134,14 @@ int cmd_index(struct ctl *c, int argc, char **argv)
 	if (strcmp(argv[0], "--all") == 0)
 		return ctl_each_user(c, index_user);
 	return index_user(c, argv[0]);
+}
+
+int cmd_purge(struct ctl *c, int argc, char **argv)
+{
+	(void)argc;
+	if (strcmp(argv[0], "--all") == 0)
+		return ctl_each_user(c, purge_user);
+	return purge_user(c, argv[0]);
 }
 
 int cmd_check(struct ctl *c, int argc, char **argv)

@@ -49,7 +49,7 @@ static enum err_kind prepare(const struct settings *set, void *conf, struct err 
 
 	if (the_stores == NULL)
 		the_stores = stores_new();
-	stores_configure(the_stores, set);
+	stores_configure(the_stores, &set->store);
 	c->stores = the_stores;
 	if (alias_file_open(c->aliases, &c->alias_file, e) != ERR_OK)
 		return e->kind;

@@ -28,11 +28,9 @@ struct stores *stores_new(void)
 	return st;
 }
 
-void stores_configure(struct stores *st, const struct settings *set)
+void stores_configure(struct stores *st, const struct store_conf *conf)
 {
-	st->env.quota_octets = set->quota_storage_bytes;
-	st->env.quota_messages = set->quota_messages;
-	st->env.compress = set->compress;
+	st->env.conf = *conf;
 }
 
 void stores_forget(struct open_store *o)

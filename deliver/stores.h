@@ -6,7 +6,6 @@
 #define DELIVER_STORES_H
 
 #include "../libserve/authclient.h"
-#include "../libserve/settings.h"
 #include "../libstore/mailbox.h"
 
 enum {
@@ -26,9 +25,8 @@ struct stores;
 
 /* Opens nothing yet. To be called before the file system is lost. Exits 75 without memory. */
 struct stores *stores_new(void);
-
-/* Site defaults for the stores that are opened from now on. */
-void stores_configure(struct stores *st, const struct settings *set);
+/* What the configuration says about stores that are opened from now on. */
+void stores_configure(struct stores *st, const struct store_conf *conf);
 
 /* The store of `user` as an address spells it: the exact name, else in lower case. Valid until the
  * next call, longer while n_pins > 0 (the caller counts up and down). Errors: ERR_NOENT no such

@@ -5,6 +5,7 @@
 #define SETTINGS_H
 
 #include "../libbase/conf.h"
+#include "../libbase/storeconf.h"
 
 enum plaintext_policy { PLAINTEXT_NEVER, PLAINTEXT_LOOPBACK, PLAINTEXT_ALWAYS };
 enum auth_source { AUTH_SOURCE_PAM, AUTH_SOURCE_PASSWD };
@@ -31,8 +32,7 @@ struct settings {
 	char *post_office;		/* directory of all stores */
 	char *user, *group;		/* the system account that owns them (default "pennypost") */
 	char *smtp_user;		/* the account of smtpd (default "pennysmtp") */
-	uint64_t quota_storage_bytes, quota_messages;	/* of a user without limits of the user's own; 0: none */
-	bool compress;			/* new mail is stored compressed (default no) */
+	struct store_conf store;
 	/* [process] */
 	char *run_dir;			/* sockets and the pid file (default RUNSTATEDIR/pennypost) */
 	uint64_t spare_min, spare_max, children_max, per_address_max;

@@ -130,7 +130,7 @@ enum err_kind body_seal(struct body *b, struct err *e)
 	if (b->fd >= 0 && (k = seal_file(b, e)) != ERR_OK)
 		return k;
 	b->sealed = true;
-	if (b->fd < 0 && b->spill->env.compress) {
+	if (b->fd < 0 && b->spill->env.conf.compress) {
 		if (pack_body(buf_str(&b->mem), &b->packed))
 			b->body_crc = crc32c(0, b->mem.p, b->mem.n);
 		else

@@ -265,7 +265,7 @@ static void clear_slot(struct ctl_slot *slot)
 /* When a large message goes its body can go too, once it can't be brought back any more. */
 static void note_large(struct store *s, uint64_t octets_gone)
 {
-	int64_t after_s = clock_real_s() + (int64_t)s->env.retain_s;
+	int64_t after_s = clock_real_s() + (int64_t)s->env.conf.retain_ms / 1000;
 
 	if (octets_gone <= STORE_INLINE_MAX_OCTETS || (s->ctl->large_due && s->ctl->large_after_s <= after_s))
 		return;

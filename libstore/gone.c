@@ -69,17 +69,17 @@ static int64_t cut_to_space(struct expunged_list *l, uint64_t space)
 
 enum err_kind gone_kept_from(struct store *s, int64_t *out_ms, struct err *e)
 {
-	struct expunged_list l = { .from_ms = clock_real_ms() - (int64_t)s->env.retain_s * 1000 };
+	struct expunged_list l = { .from_ms = clock_real_ms() - (int64_t)s->env.conf.retain_ms };
 	enum err_kind k;
 
 	*out_ms = INT64_MAX;
-	if (s->env.retain_s == 0)
+	if (s->env.conf.retain_ms == 0)
 		return ERR_OK;
 	k = rows_each(s, INDEX_GONE, add_expunged, &l, e);
 	if (k == ERR_OK && l.no_memory)
 		k = err_set(e, ERR_TEMP, ENOMEM, "no memory for a list of expunged messages");
 	if (k == ERR_OK)
-		*out_ms = l.octets > s->env.retain_octets ? cut_to_space(&l, s->env.retain_octets) : l.from_ms;
+		*out_ms = l.octets > s->env.conf.retain_octets ? cut_to_space(&l, s->env.conf.retain_octets) : l.from_ms;
 	free(l.v);
 	return k;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Second chances: expunged messages, and those of deleted mailboxes, can be brought back for a while (store_env.retain_s),
- * as long as they are within a space (store_env.retain_octets; the ones expunged last come first). After that compaction
+/* Second chances: expunged messages, and those of deleted mailboxes, can be brought back for a while (store_conf.retain_ms),
+ * as long as they are within a space (store_conf.retain_octets; the ones expunged last come first). After that compaction
  * may take them at any time. */
 #ifndef GONE_H
 #define GONE_H

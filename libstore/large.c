@@ -176,7 +176,7 @@ enum err_kind large_reap(struct store *s, int64_t kept_from_ms, uint64_t *out_n,
 		k = large_drop(s, &r.ids, kept_from_ms, out_n, e);
 	free(r.ids.v);
 	if (k != ERR_OK || r.next_ms != 0) {
-		s->ctl->large_after_s = k == ERR_OK ? r.next_ms / 1000 + (int64_t)s->env.retain_s + 1 :
+		s->ctl->large_after_s = k == ERR_OK ? r.next_ms / 1000 + (int64_t)s->env.conf.retain_ms / 1000 + 1 :
 		    clock_real_s();
 		s->ctl->large_due = 1;
 	}

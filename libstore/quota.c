@@ -40,9 +40,9 @@ static struct quota_limits default_limits(const struct store *s)
 	struct quota_limits l = s->ctl->quota;
 
 	if (!(l.set & QUOTA_STORAGE))
-		l.storage_octets = s->env.quota_octets != 0 ? s->env.quota_octets : QUOTA_UNLIMITED;
+		l.storage_octets = s->env.conf.quota_octets != 0 ? s->env.conf.quota_octets : QUOTA_UNLIMITED;
 	if (!(l.set & QUOTA_MESSAGES))
-		l.n_messages = s->env.quota_messages != 0 ? s->env.quota_messages : QUOTA_UNLIMITED;
+		l.n_messages = s->env.conf.quota_messages != 0 ? s->env.conf.quota_messages : QUOTA_UNLIMITED;
 	l.set = QUOTA_STORAGE | QUOTA_MESSAGES;
 	return l;
 }

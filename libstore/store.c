@@ -15,7 +15,7 @@
 
 enum {
 	REPLAY_MAX_OCTETS = 512 * 1024,	/* 50-100 us; opening the engine takes 110 us, making it 5 ms */
-	RETAIN_S = 7 * 86400,
+	RETAIN_MS = 7 * 86400 * 1000,	/* defaults of the configuration's [store] */
 	RETAIN_OCTETS = 1 << 30,
 };
 
@@ -27,8 +27,7 @@ void store_env_init(struct store_env *env)
 	memset(env, 0, sizeof *env);
 	env->replay_max_octets = REPLAY_MAX_OCTETS;
 	env->segment_octets = SEG_ROLL_OCTETS;
-	env->retain_s = RETAIN_S;
-	env->retain_octets = RETAIN_OCTETS;
+	env->conf = (struct store_conf){ .retain_ms = RETAIN_MS, .retain_octets = RETAIN_OCTETS };
 	if (fd >= 0) {
 		n = read(fd, env->boot_id, sizeof env->boot_id - 1);
 		close(fd);

@@ -12,6 +12,7 @@
 
 #include "../libbase/arena.h"
 #include "../libbase/err.h"
+#include "../libbase/storeconf.h"
 #include "../libbase/str.h"
 
 struct store;
@@ -32,12 +33,7 @@ struct store_env {
 	uint32_t replay_max_octets;	/* a journal up to this long is replayed instead of opening the index: faster than
 				 * opening Berkeley DB, and a small store needs no environment on the disk; 0: never */
 	uint32_t segment_octets;	/* a journal segment is ended about here */
-	bool compress;			/* new bodies of up to STORE_INLINE_MAX_OCTETS are stored compressed when it pays and the
-				 * build has zstd; whatever it says, compressed ones are read */
-	uint64_t retain_s;		/* expunged messages can be brought back that long (gone.h); 0: not at all */
-	uint64_t retain_octets;		/* as long as they take no more than this together */
-	uint64_t quota_octets;		/* limits of a user who has none of his own (quota.h); 0: none */
-	uint64_t quota_messages;
+	struct store_conf conf;		/* what the site wants; store_env_init puts in the defaults */
 };
 void store_env_init(struct store_env *env);
 

@@ -28,9 +28,7 @@ static enum err_kind prepare(const struct settings *set, void *conf, struct err 
 
 	(void)e;
 	store_env_init(env);
-	env->quota_octets = set->quota_storage_bytes;
-	env->quota_messages = set->quota_messages;
-	env->compress = set->compress;
+	env->conf = set->store;
 	return ERR_OK;
 }
 

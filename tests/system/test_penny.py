@@ -200,6 +200,46 @@ with Instance(san=True) as p:
             f.write(b"no mbox\n")
         penny(p, "import", "mbox", "alice", src, rc=EX_DATAERR)
 
+    @tap.test("undelete: what was expunged and a deleted mailbox come back; purge ends it")
+    def _():
+        assert penny(p, "undelete", "carol", "--list") == ""
+        m = p.imap("carol")
+        m.create("Plans")
+        for i in range(3):
+            m.append("Plans", "(\\Flagged $Work)", None, b"Subject: =?utf-8?q?pl=C3=A4n_%d?=\r\n\r\nsecret-%d\r\n" % (i, i))
+        m.select("Plans")
+        m.store("2", "+FLAGS", "\\Deleted")
+        m.expunge()
+        rows = [l.split("\t") for l in penny(p, "undelete", "carol", "--list").splitlines()]
+        assert len(rows) == 1 and rows[0][1:3] == ["Plans", "2"] and rows[0][4] == "plän 1", rows
+        assert abs(time.mktime(time.strptime(rows[0][0], "%Y-%m-%dT%H:%M:%SZ")) - time.mktime(time.gmtime())) < 60
+        assert penny(p, "undelete", "carol", "--mailbox", "Plans", "--uid", "2:9") == "1\tPlans\n"
+        m.noop()
+        typ, data = m.uid("fetch", "4", "(FLAGS BODY.PEEK[])")	# the open session sees it come
+        assert data[0][1].endswith(b"secret-1\r\n") and b"\\Flagged" in data[0][0] + data[1], data
+        assert b"$Work" in data[0][0] + data[1] and b"\\Deleted" not in data[0][0] + data[1], data
+        m.close()
+        m.delete("Plans")
+        text = penny(p, "undelete", "carol", "--list", "--mailbox", "Plans")
+        assert text.count("Plans (deleted)\t") == 3, text
+        assert penny(p, "undelete", "carol", "--mailbox", "Plans", "--uid", "1", "--to", "Saved/One") == "1\tSaved/One\n"
+        assert penny(p, "undelete", "carol", "--all", "--within", "1h") == "2\tPlans\n"
+        assert mailboxes(p, "carol")["Plans"][0] == 2 and mailboxes(p, "carol")["Saved/One"][0] == 1
+        m.delete("Plans")
+        penny(p, "purge", "carol")
+        assert penny(p, "undelete", "carol", "--list") == ""
+        penny(p, "undelete", "carol", "--all", rc=EX_NOINPUT)
+        m.select("Saved/One")
+        assert m.fetch("1", "(BODY.PEEK[TEXT])")[1][0][1] == b"secret-0\r\n"
+        m.logout()
+        found = subprocess.run(["grep", "-rl", "secret-2", p.store("carol")], capture_output=True).stdout
+        assert found == b"", found
+        penny(p, "check", "carol")
+        for args in ([], ["carol"], ["carol", "--mailbox"], ["carol", "--all", "--mailbox", "X"], ["carol", "--frob", "x"],
+                     ["carol", "--mailbox", "X", "--uid", "0"], ["carol", "--mailbox", "X", "--within", "soon"]):
+            penny(p, "undelete", *args, rc=EX_USAGE)
+        penny(p, "undelete", "nobody-here", "--list", rc=EX_NOUSER)
+
     @tap.test("2,000 messages come in, in their order")
     def _():
         src = os.path.join(p.dir, "mbox")

@@ -50,7 +50,7 @@ static inline void dir_remove(struct dir *d)
 static uint32_t store_dir_replay_max;
 static uint32_t store_dir_segment;	/* length of journal segments; 0: as usual */
 static bool store_dir_compress;
-static uint64_t store_dir_retain_s;	/* expunged messages can be brought back; 0: not at all */
+static uint64_t store_dir_retain_ms;	/* expunged messages can be brought back; 0: not at all */
 static uint64_t store_dir_retain_octets = UINT64_MAX;
 
 static inline struct store *store_at(const struct dir *d)
@@ -61,11 +61,11 @@ static inline struct store *store_at(const struct dir *d)
 
 	store_env_init(&env);
 	env.replay_max_octets = store_dir_replay_max;
-	env.compress = store_dir_compress;
+	env.conf.compress = store_dir_compress;
 	if (store_dir_segment != 0)
 		env.segment_octets = store_dir_segment;
-	env.retain_s = store_dir_retain_s;
-	env.retain_octets = store_dir_retain_octets;
+	env.conf.retain_ms = store_dir_retain_ms;
+	env.conf.retain_octets = store_dir_retain_octets;
 	if (store_open(d->fd, &env, &s, &e) != ERR_OK)
 		printf("# store_open: %s\n", e.text);
 	REQUIRE(s != NULL);

@@ -5,7 +5,7 @@
 #include "../../libstore/store_int.h"
 #include "store_dir.h"
 
-enum { SEGMENT = 128 * 1024, WEEK_S = 7 * 86400, MANY = 300, MORE = 1000, LARGE_OCTETS = 300 * 1024 };
+enum { SEGMENT = 128 * 1024, WEEK_MS = 7 * 86400 * 1000, MANY = 300, MORE = 1000, LARGE_OCTETS = 300 * 1024 };
 
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
@@ -213,12 +213,12 @@ static void test_limits(void)
 	CHECK(undelete(s, id_of(s, "INBOX"), (uint32_t[]){ 1, 2 }, 2, "INBOX") == 0);
 	store_close(&s);
 	store_dir_retain_octets = UINT64_MAX;
-	store_dir_retain_s = 0;
+	store_dir_retain_ms = 0;
 	s = store_at(&d);
 	CHECK(list_gone(s)->n_messages == 0);
 	CHECK(undelete(s, id_of(s, "INBOX"), (uint32_t[]){ 5 }, 1, "INBOX") == 0);
 	store_close(&s);
-	store_dir_retain_s = WEEK_S;
+	store_dir_retain_ms = WEEK_MS;
 	s = store_at(&d);
 	CHECK(list_gone(s)->n_messages == 4);
 	store_close(&s);
@@ -318,7 +318,7 @@ static void test_compaction_moves_gone(bool rebuild)
 	size_t n = 0;
 
 	store_dir_segment = SEGMENT;
-	store_dir_retain_s = 0;
+	store_dir_retain_ms = 0;
 	s = store_at(&d);
 	REQUIRE(store_create(s, STR("box"), &box, NULL) == ERR_OK && store_create(s, STR("live"), &live, NULL) == ERR_OK);
 	for (uint32_t i = 1; i <= MORE; i++)
@@ -330,7 +330,7 @@ static void test_compaction_moves_gone(bool rebuild)
 	CHECK(expunge(s, "box", uids, n) == n);
 	usleep(1100 * 1000);
 	store_close(&s);
-	store_dir_retain_s = 1;		/* those are over, the following are not */
+	store_dir_retain_ms = 1000;	/* those are over, the following are not */
 	s = store_at(&d);
 	n = 0;
 	for (uint32_t i = 100; i <= MORE; i += 100)
@@ -356,7 +356,7 @@ static void test_compaction_moves_gone(bool rebuild)
 	CHECK(mailbox_n(mb) == 1 && last_is(mb, 40, ""));
 	mailbox_close(&mb);
 	store_close(&s);
-	store_dir_retain_s = WEEK_S;
+	store_dir_retain_ms = WEEK_MS;
 	store_dir_segment = 0;
 	dir_remove(&d);
 }
@@ -391,7 +391,7 @@ static void test_large(void)
 	CHECK(mailbox_n(mb) == 1 && mailbox_at(mb, 0)->uid == 2);
 	mailbox_close(&mb);
 	store_close(&s);
-	store_dir_retain_s = 0;
+	store_dir_retain_ms = 0;
 	s = store_at(&d);
 	store_tend(s);
 	CHECK(large_there(&d));			/* it is a message again */
@@ -424,7 +424,7 @@ static void test_large(void)
 	CHECK(store_purge(s, &r, NULL) == ERR_OK && r.n_segments == 1 && r.n_moved == 1 && r.n_large == 0);
 	CHECK(large_there(&d));
 	store_close(&s);
-	store_dir_retain_s = WEEK_S;
+	store_dir_retain_ms = WEEK_MS;
 	free(text);
 	dir_remove(&d);
 }
@@ -458,7 +458,7 @@ static void test_purge(void)
 
 int main(void)
 {
-	store_dir_retain_s = WEEK_S;
+	store_dir_retain_ms = WEEK_MS;
 	test_back_again();
 	test_deleted_mailbox();
 	test_limits();

@@ -23,9 +23,9 @@ static struct store *open_store(const struct dir *d)
 	struct store *s = NULL;
 
 	store_env_init(&env);
-	env.retain_s = 0;		/* what is expunged is dead */
-	env.quota_octets = site_octets;
-	env.quota_messages = site_messages;
+	env.conf.retain_ms = 0;		/* what is expunged is dead */
+	env.conf.quota_octets = site_octets;
+	env.conf.quota_messages = site_messages;
 	if (store_dir_segment != 0)
 		env.segment_octets = store_dir_segment;
 	REQUIRE(store_open(d->fd, &env, &s, NULL) == ERR_OK);
