@@ -290,7 +290,7 @@ void index_close(struct store *s)
 	} else {
 		s->ctl->inside_engine = 1;
 		engine_close(&s->engine, flock(s->users_fd, LOCK_EX | LOCK_NB) == 0);
-		s->ctl->inside_engine = ENGINE_CLEAN;
+		s->ctl->inside_engine = 0;
 		flock(s->users_fd, LOCK_UN);	/* before the next one opens it */
 	}
 	store_unlock(s);
