@@ -536,7 +536,7 @@ static enum err_kind say_sets_again(struct store *s, struct err *e)
 
 /* -- all of it -- */
 
-/* The rows of expunged messages whose octets went with the segments. */
+/* The rows of expunged messages whose octets go with the segments: before them, so that no row is without its octets. */
 static enum err_kind forget(struct store *s, uint32_t before, struct err *e)
 {
 	struct index_cursor at = { .n = 0 };
@@ -584,10 +584,10 @@ static enum err_kind empty_segments(struct compaction *c, uint32_t first, struct
 		c->s->ctl->first_seg = c->before;
 	index_unlock(c->s);
 	if (k != ERR_OK || (k = large_drop(c->s, old, c->kept_from_ms, &c->out->n_large, e)) != ERR_OK ||
-	    (k = remove_segments(c, e)) != ERR_OK)
+	    (k = forget(c->s, c->before, e)) != ERR_OK || (k = remove_segments(c, e)) != ERR_OK)
 		return k;
 	c->out->n_segments = c->before - first;
-	return forget(c->s, c->before, e);
+	return ERR_OK;
 }
 
 static enum err_kind compact(struct compaction *c, struct err *e)
