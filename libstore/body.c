@@ -179,9 +179,9 @@ static enum err_kind sync_dir(int dirfd, const char *name, struct err *e)
 
 static enum err_kind make_parent(struct store *s, const char *parent, struct err *e)
 {
-	if (mkdirat(s->dirfd, parent, 0700) == 0)
-		return sync_dir(s->dirfd, "large", e);
-	return errno == EEXIST ? ERR_OK : err_sys(e, errno, "create %s", parent);
+	if (mkdirat(s->dirfd, parent, 0700) < 0 && errno != EEXIST)
+		return err_sys(e, errno, "create %s", parent);
+	return sync_dir(s->dirfd, "large", e);	/* who made it may have died before this */
 }
 
 /* Another file system: the octets are written again. */

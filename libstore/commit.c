@@ -71,6 +71,7 @@ enum err_kind store_append(struct store *s, const struct journal_rec *r, size_t 
 	if (group > GROUP_MAX_OCTETS)
 		return err_set(e, ERR_LIMIT, 0, "one change of %zu octets", group);
 	s->ctl->inside_journal = 1;
+	s->ctl->tail.durable_seq = s->ctl->durable_seq;
 	if (must_roll(s, group))
 		k = roll(s, e);
 	at = s->ctl->tail.pos;

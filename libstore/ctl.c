@@ -465,8 +465,7 @@ static enum err_kind lay_out(struct store *s, struct journal_tail *tail, struct 
 	if (getrandom(&s->ctl->store_id, sizeof s->ctl->store_id, 0) != sizeof s->ctl->store_id)
 		return err_sys(e, errno, "random store id");
 	if ((mkdirat(s->dirfd, "journal", 0700) < 0 && errno != EEXIST) ||
-	    (mkdirat(s->dirfd, "large", 0700) < 0 && errno != EEXIST) ||
-	    (mkdirat(s->dirfd, "index", 0700) < 0 && errno != EEXIST) || fsync(s->dirfd) < 0)
+	    (mkdirat(s->dirfd, "large", 0700) < 0 && errno != EEXIST) || fsync(s->dirfd) < 0)
 		return err_sys(e, errno, "lay out store");
 	s->ctl->n_slots = 0;
 	s->ctl->quota = (struct quota_limits){ .set = 0 };
@@ -577,11 +576,11 @@ static enum err_kind replay(struct store *s, uint32_t first, uint32_t last, stru
 	    (k = journal_cut(s->journal, scan.end, e)) != ERR_OK)
 		return k;
 	s->ctl->store_id = h.store_id;
-	*tail = (struct journal_tail){ scan.end, scan.end.off, scan.end_crc, scan.end_seq + 1 };
+	*tail = (struct journal_tail){ scan.end, scan.end.off, scan.end_crc, scan.end_seq + 1, scan.end_seq };
 	if (scan.ended) {
 		/* whoever ended the segment died before the next one was there: take the end back */
 		tail->pos.off -= sizeof(struct rec_header);
-		tail->next_seq--;
+		tail->durable_seq = --tail->next_seq - 1;
 		tail->crc = scan.before_crc;
 		k = journal_cut(s->journal, tail->pos, e);
 		tail->zero_end = tail->pos.off;

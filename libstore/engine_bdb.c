@@ -269,6 +269,17 @@ static int check_pages(struct engine *en)
 	return r;
 }
 
+/* Region files are over a megabyte, and of use only to processes that share them. */
+static void remove_regions(void)
+{
+	char name[32];
+
+	for (int i = 1; i < REGIONS_MAX; i++) {
+		snprintf(name, sizeof name, "index/__db.%03d", i);
+		unlink(name);
+	}
+}
+
 enum err_kind engine_open(enum engine_state since, struct engine **out, struct err *e)
 {
 	struct engine *en = calloc(1, sizeof *en);
@@ -281,6 +292,8 @@ enum err_kind engine_open(enum engine_state since, struct engine **out, struct e
 		free(en);
 		return err_sys(e, r, "index: make directory");
 	}
+	if (since != ENGINE_CLEAN)	/* Berkeley DB looks into them, and torn pages of them would be its death */
+		remove_regions();
 	db_env_set_func_region_map(region_map, region_unmap);
 	db_env_set_func_open(fd_open);
 	db_env_set_func_close(fd_close);
@@ -300,18 +313,6 @@ enum err_kind engine_open(enum engine_state since, struct engine **out, struct e
 	}
 	*out = en;
 	return ERR_OK;
-}
-
-/* Region files are over a megabyte, and of use only to processes that share them. */
-static void remove_regions(void)
-{
-	char name[32];
-
-	for (int i = 1; i < REGIONS_MAX; i++) {
-		snprintf(name, sizeof name, "index/__db.%03d", i);
-		if (unlink(name) < 0 && errno == ENOENT)
-			break;
-	}
 }
 
 /* A function on each file in "index" whose name begins so. */

@@ -423,6 +423,13 @@ struct rec_frame {
 	size_t pad;
 };
 
+static uint8_t undurable(const struct journal_tail *t)
+{
+	uint64_t n = t->next_seq - 1 - t->durable_seq;
+
+	return n < REC_UNDURABLE_MAX ? (uint8_t)n : REC_UNDURABLE_MAX;
+}
+
 /* Fills the frames and the vector for n records; moves t past them. */
 static int frame_records(const struct segment *s, const struct journal_rec *r, size_t n, bool first,
     bool more_after, struct journal_tail *t, int64_t now_ms, struct rec_frame *f, struct iovec *iov,
@@ -437,8 +444,9 @@ static int frame_records(const struct segment *s, const struct journal_rec *r, s
 		f[i].h = (struct rec_header){
 			.octets = (uint32_t)octets,
 			.type = (uint16_t)r[i].type,
-			.flags = (uint16_t)((i + 1 < n || more_after ? REC_MORE : 0) |
+			.flags = (uint8_t)((i + 1 < n || more_after ? REC_MORE : 0) |
 			    (i == 0 && first ? REC_BEGIN : 0)),
+			.undurable = i == 0 && first ? undurable(t) : 0,
 			.seq = t->next_seq,
 			.time_ms = now_ms,
 			.prev_crc = t->crc,
@@ -521,15 +529,15 @@ static enum err_kind sync_journal_dir(struct journal *j, struct err *e)
 	return k;
 }
 
-/* Writes header and snapshot of a new segment; tail->pos.seg is the segment that ended (0: none). A file of that
- * name left by a process that died here holds nothing acknowledged: it is written over. */
+/* Writes header and snapshot of a new segment; tail->pos.seg is the segment that ended (0: none). It gets its name when
+ * both are on the disk: a segment never lacks them. What a process that died here left is written over. */
 static enum err_kind segment_start(struct journal *j, uint64_t store_id, struct str snapshot,
     struct journal_tail *tail, struct err *e)
 {
 	struct journal_tail t = *tail;
 	struct segment s = { .number = tail->pos.seg + 1, .fd = -1 };
 	struct journal_rec rec = { REC_SNAPSHOT, { snapshot } };
-	char name[32];
+	char name[32], making[32];
 	struct iovec iov = { &s.h, sizeof s.h };
 	enum err_kind k = ERR_OK;
 
@@ -542,27 +550,29 @@ static enum err_kind segment_start(struct journal *j, uint64_t store_id, struct 
 		return err_sys(e, errno, "random salt");
 	s.h.crc = header_crc(&s.h);
 	segment_name(name, s.number);
+	snprintf(making, sizeof making, "journal/%08u.new", s.number);
 	segment_forget(j, s.number);
-	s.fd = openat(j->dirfd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	s.fd = openat(j->dirfd, making, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (s.fd < 0)
-		return err_sys(e, errno, "create %s", name);
+		return err_sys(e, errno, "create %s", making);
 	t.pos = (struct journal_pos){ s.number, sizeof s.h };
 	t.zero_end = 0;
+	t.durable_seq = t.next_seq - 1;
 	if ((k = zero_ahead(&s, &t, journal_group_octets(&rec, 1), false, e)) == ERR_OK) {
 		if (!write_fully(s.fd, &iov, 1, 0))
-			k = err_sys(e, errno, "write %s", name);
+			k = err_sys(e, errno, "write %s", making);
 		else
 			k = write_group(&s, &rec, 1, &t, NULL, e);
 	}
-	if (k == ERR_OK && fsync(s.fd) < 0)
-		k = err_sys(e, errno, "sync %s", name);
-	if (k == ERR_OK)
-		k = sync_journal_dir(j, e);
+	if (k == ERR_OK && (fsync(s.fd) < 0 || renameat(j->dirfd, making, j->dirfd, name) < 0))
+		k = err_sys(e, errno, "finish %s", name);
+	if (k == ERR_OK && (k = sync_journal_dir(j, e)) != ERR_OK)
+		unlinkat(j->dirfd, name, 0);
 	close(s.fd);
 	if (k == ERR_OK)
 		*tail = t;
 	else
-		unlinkat(j->dirfd, name, 0);
+		unlinkat(j->dirfd, making, 0);
 	return k;
 }
 
@@ -668,6 +678,27 @@ static uint32_t find_next_record(struct segment *s, uint32_t from, uint32_t unti
 	return 0;
 }
 
+/* A record that can't be read, number seq: was it on the disk once? A later segment tells, or a group behind `from` that was
+ * written when it was. Otherwise it was being written when the power went. */
+static bool was_durable(struct journal *j, struct segment *s, uint32_t from, uint64_t seq)
+{
+	struct seg_header next;
+	struct rec_header h;
+
+	if (journal_segment(j, s->number + 1, &next, NULL) == ERR_OK)
+		return true;
+	while (from != 0) {
+		if (!record_valid(s, from, &h)) {
+			from = find_next_record(s, from + REC_ALIGN, UINT32_MAX, seq, &h);
+			continue;
+		}
+		if ((h.flags & REC_BEGIN) && h.undurable < REC_UNDURABLE_MAX && h.seq > seq + h.undurable)
+			return true;
+		from += h.octets;
+	}
+	return false;
+}
+
 /* One whole group from `off`: calls each for its records. *out_next is where it ends, 0 when it is not whole. */
 static enum err_kind scan_group(struct segment *s, uint32_t off,
     enum err_kind (*each)(void *, const struct journal_view *, struct err *), void *ctx,
@@ -704,18 +735,17 @@ static enum err_kind scan_group(struct segment *s, uint32_t off,
 }
 
 /* Steps over damage at off; returns where reading goes on, 0 when nothing more is there. */
-static uint32_t step_over(struct segment *s, const struct journal_part *p, uint32_t off,
+static uint32_t step_over(struct journal *j, struct segment *s, const struct journal_part *p, uint32_t off,
     struct journal_scan *out)
 {
 	struct rec_header h;
 	uint32_t next = find_next_record(s, off + REC_ALIGN, p->until, out->end_seq, &h);
 	struct journal_damage d = { s->number, off, next, out->end_seq + 1, next != 0 ? h.seq - 1 : 0 };
 
-	if (next == 0) {
-		if (p->until == UINT32_MAX)
-			return 0;	/* an end like any other, or the caller knows better */
+	if (p->until == UINT32_MAX && (next == 0 || !was_durable(j, s, next, out->end_seq + 1)))
+		return 0;	/* an end like any other, or the caller knows better */
+	if (next == 0)
 		d.to = p->until;
-	}
 	out->n_damaged++;
 	if (p->damaged != NULL)
 		p->damaged(p->ctx, &d);
@@ -737,7 +767,7 @@ enum err_kind journal_scan_part(struct journal *j, const struct journal_part *p,
 			return k;
 		if (next != 0)
 			out->end.off = next;
-		else if ((next = step_over(s, p, off, out)) == 0)
+		else if ((next = step_over(j, s, p, off, out)) == 0)
 			break;
 		off = next;
 	}
@@ -768,12 +798,13 @@ enum err_kind journal_remove_before(struct journal *j, uint32_t first, struct er
 
 	if ((k = journal_range(j, &n, &last, e)) != ERR_OK)
 		return k;
-	for (; n < first && n < last; n++) {
+	for (; n < first && n < last && k == ERR_OK; n++) {
 		segment_name(name, n);
 		if (unlinkat(j->dirfd, name, 0) < 0 && errno != ENOENT)
 			return err_sys(e, errno, "remove %s", name);
+		k = sync_journal_dir(j, e);	/* each before the next: a gap would undo what the lost one says */
 	}
-	return sync_journal_dir(j, e);
+	return k;
 }
 
 enum err_kind journal_cut(struct journal *j, struct journal_pos end, struct err *e)

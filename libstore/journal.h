@@ -28,6 +28,8 @@ struct journal_tail {
 	uint32_t zero_end;		/* the tail segment is written with zeros up to here */
 	uint32_t crc;			/* of the last record */
 	uint64_t next_seq;
+	uint64_t durable_seq;		/* records up to here are known to be on the disk; the caller raises it, and records
+					 * appended then say so */
 };
 
 /* dirfd: the store's directory, borrowed. Opens nothing yet. Exits 75 without memory. */
@@ -90,8 +92,9 @@ enum err_kind journal_range(struct journal *j, uint32_t *out_first, uint32_t *ou
     CHECKED;
 
 /* Goes through segment seg from its first record, verifying, and calls `each` for every record of every whole group.
- * Damage in the middle is stepped over (a whole record is found again by its checksum) and counted. *end is
- * where the last whole group ends. Used at recovery, rebuild and check. */
+ * Damage of what was durable is stepped over (a whole record is found again by its checksum) and counted; at a record
+ * that never was, reading ends, even if the disk has some of what was written behind it. *end is where the last whole
+ * group ends. Used at recovery, rebuild and check. */
 struct journal_scan {
 	uint64_t n_records, n_damaged;
 	struct journal_pos end;

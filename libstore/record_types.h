@@ -42,10 +42,14 @@ enum rec_flag {
 	REC_FLAGS_ALL = 3
 };
 
+enum { REC_UNDURABLE_MAX = 255 };
+
 struct rec_header {
 	uint32_t octets;		/* header, payload and padding to REC_ALIGN */
 	uint16_t type;			/* enum rec_type; unknown ones are skipped */
-	uint16_t flags;			/* enum rec_flag */
+	uint8_t flags;			/* enum rec_flag */
+	uint8_t undurable;		/* first record of a group: how many records before it were not known to be on the
+					 * disk when it was written (REC_UNDURABLE_MAX: as many or more); others and version 1: 0 */
 	uint64_t seq;			/* rises by one per record; the MODSEQ of what it changed */
 	int64_t time_ms;
 	uint32_t prev_crc;		/* crc of the record before: the chain */

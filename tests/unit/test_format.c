@@ -41,6 +41,7 @@ static const struct row {
 	ROW(rec_header, octets),
 	ROW(rec_header, type),
 	ROW(rec_header, flags),
+	ROW(rec_header, undurable),
 	ROW(rec_header, seq),
 	ROW(rec_header, time_ms),
 	ROW(rec_header, prev_crc),
