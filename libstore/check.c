@@ -335,11 +335,17 @@ static bool may_be_forgotten(const struct check *c, struct str key)
 	    (key.p[0] == 'K' && key.n >= 5 && ctl_find_id(&c->sh->s, get_be32(key.p + 1)) == NULL);
 }
 
-static bool is_part_of(struct str index, struct str journal)
+/* Rows in segments that are gone count as forgotten: that they were is not journaled, and a power cut brings them back. */
+static bool is_part_of(const struct check *c, struct str index, struct str journal)
 {
 	size_t row = sizeof(struct index_gone), at = 0;
 
 	for (size_t i = 0; i + row <= index.n; i += row) {
+		struct index_gone g;
+
+		memcpy(&g, index.p + i, sizeof g);
+		if (g.m.seg < c->s->ctl->first_seg)
+			continue;
 		while (at + row <= journal.n && memcmp(journal.p + at, index.p + i, row) != 0)
 			at += row;
 		if (at + row > journal.n)
@@ -353,7 +359,9 @@ static bool agree(const struct check *c, struct str key, bool in_index, struct s
 {
 	if (in_index == in_journal && str_eq(index, journal))
 		return true;
-	return in_journal && may_be_forgotten(c, key) && (!in_index || (key.p[0] == 'G' && is_part_of(index, journal)));
+	if (in_index)
+		return key.p[0] == 'G' && is_part_of(c, index, journal);
+	return may_be_forgotten(c, key);
 }
 
 static void compare(struct check *c, struct str key, struct str value)

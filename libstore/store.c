@@ -187,8 +187,6 @@ static enum err_kind scan_all(struct store *s, struct tally *t, struct err *e)
 			scan.n_damaged = 1;
 			k = ERR_OK;
 		}
-		if (seg == s->ctl->tail.pos.seg && scan.end.off != s->ctl->tail.pos.off)
-			scan.n_damaged++;	/* the last records can't be read */
 		t->n_records += scan.n_records;
 		t->n_damaged += scan.n_damaged;
 	}
