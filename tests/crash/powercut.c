@@ -880,6 +880,16 @@ static bool may_be(const struct state *st, int k, const struct model *got)
 	return false;
 }
 
+/* Who has read the journal in place of the index reads the index, too: it says the same, and is mended if it must be. */
+static bool index_agrees(const struct state *st, const char *path, const struct model *got, struct store **s)
+{
+	static struct model again;
+
+	store_close(s);
+	*s = open_after(st, path, st->boot_id, false);
+	return *s != NULL && model_read(*s, &again) && same_model(&again, got, false);
+}
+
 /* shown: what an earlier recovery has shown already, or NULL. */
 static bool store_survives(const struct state *st, int k, const char *path, const struct model *shown)
 {
@@ -895,6 +905,8 @@ static bool store_survives(const struct state *st, int k, const char *path, cons
 		tell_model("got", got);
 		tell_model("shown", shown);
 	}
+	if (ok && st->by_replay)
+		ok = index_agrees(st, path, got, &s);
 	ok = ok && sound(s) && takes_mail(s, got);
 	store_close(&s);
 	return ok && (!st->again || still_so(st, path, got));
