@@ -91,10 +91,10 @@ class Pennypost:
 class Dovecot:
     multiappend = True
 
-    def __init__(self, top, kind, offset, with_postfix=False):
-        self.name = "Dovecot " + kind
-        self.kind = kind
-        self.dir = os.path.join(top, "dovecot-" + kind)
+    def __init__(self, top, kind, offset, with_postfix=False, fsync="optimized"):
+        self.name = "Dovecot " + kind + (", flags synced" if fsync == "always" else "")
+        self.kind, self.fsync = kind, fsync
+        self.dir = os.path.join(top, "dovecot-%s-%s" % (kind, fsync))
         self.ports = {p: PORT_BASE + offset + i for i, p in enumerate(("imap", "pop3", "lmtp"))}
         self.with_postfix = with_postfix
         if with_postfix:
@@ -109,7 +109,7 @@ ssl = no
 disable_plaintext_auth = no
 auth_mechanisms = plain login
 mail_location = {kind}:{dir}/mail/%n
-mail_fsync = optimized
+mail_fsync = {fsync}
 mail_uid = {uid}
 mail_gid = {gid}
 first_valid_uid = 1
@@ -227,7 +227,7 @@ postlog unix-dgram n - n - 1 postlogd
 
     def start(self):
         owner = pwd.getpwnam("pennypost")
-        values = dict(self.ports, dir=self.dir, kind=self.kind, uid=owner.pw_uid, gid=owner.pw_gid)
+        values = dict(self.ports, dir=self.dir, kind=self.kind, fsync=self.fsync, uid=owner.pw_uid, gid=owner.pw_gid)
         shutil.rmtree(self.dir, ignore_errors=True)
         for d in ("", "/mail", "/home"):
             os.makedirs(self.dir + d)

@@ -2,9 +2,10 @@
 /* How libstore's times, sizes and memory grow: one mailbox of N messages, or N users. Each figure is measured in a process of
  * its own, as sessions are, and printed as a line: name, value, unit. DIR must not exist and is removed at the end.
  *
- *	store mailbox DIR N [OCTETS [COMPRESS]]
+ *	store mailbox DIR N [OCTETS]	messages of OCTETS octets
  *	store mailboxes DIR N
  *	store users DIR N
+ *	store bodies DIR N		mail that looks like mail, plain and compressed
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,7 @@
 #include <unistd.h>
 
 #include "../libstore/mailbox.h"
+#include "corpus.h"
 
 enum {
 	MESSAGE_OCTETS = 1024,
@@ -31,6 +33,7 @@ enum {
 	WARM_TIMES = 3,
 	MAILBOX_USERS_MAX = 1000000,
 	DELIVERIES = 1000,
+	PATH_OCTETS = 4096,
 };
 
 struct bench {
@@ -70,7 +73,7 @@ static double now_us(void)
 
 static void tell(const char *name, double value, const char *unit)
 {
-	printf("%s\t%.1f\t%s\n", name, value, unit);
+	printf("%s\t%.2f\t%s\n", name, value, unit);
 	fflush(stdout);
 }
 
@@ -85,6 +88,12 @@ static double median(double *v, size_t n)
 {
 	qsort(v, n, sizeof *v, by_value);
 	return v[n / 2];
+}
+
+static void path_join(char path[PATH_OCTETS], const char *dir, const char *below)
+{
+	if (snprintf(path, PATH_OCTETS, "%s/%s", dir, below) >= PATH_OCTETS)
+		die("%s: too long a path", dir);
 }
 
 /* -- stores -- */
@@ -175,9 +184,9 @@ static int count_one(const char *path, const struct stat *st, int flag, struct F
 
 static double disk_octets(const char *dir, const char *below)
 {
-	char path[4096];
+	char path[PATH_OCTETS];
 
-	snprintf(path, sizeof path, "%s/%s", dir, below);
+	path_join(path, dir, below);
 	counted_octets = 0;
 	nftw(path, count_one, 16, FTW_PHYS);
 	return (double)counted_octets;
@@ -193,9 +202,9 @@ static int remove_one(const char *path, const struct stat *st, int flag, struct 
 
 static void remove_below(const struct bench *b, const char *below)
 {
-	char path[4096];
+	char path[PATH_OCTETS];
 
-	snprintf(path, sizeof path, "%s/%s", b->dir, below);
+	path_join(path, b->dir, below);
 	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
@@ -268,7 +277,7 @@ static void load_as(const struct bench *b, const char *name, bool memory)
 	double begin = now_us();
 	struct mailbox *mb = open_inbox(s, true);
 
-	tell(name, (now_us() - begin) / 1000, "ms");
+	tell(name, now_us() - begin, "us");
 	if (mailbox_n(mb) < b->n)
 		die("%zu messages instead of %u", mailbox_n(mb), b->n);
 	if (memory)
@@ -277,7 +286,7 @@ static void load_as(const struct bench *b, const char *name, bool memory)
 	begin = now_us();
 	store_close(&s);
 	if (memory)
-		tell("close the store after that", (now_us() - begin) / 1000, "ms");
+		tell("close the store after that", now_us() - begin, "us");
 }
 
 static void run_load_first(const struct bench *b)
@@ -304,7 +313,7 @@ static void run_open_without_ctl(const struct bench *b)
 	remove_below(b, "ctl");
 	begin = now_us();
 	s = open_at(b, b->dir);
-	tell("open, the control file was lost", (now_us() - begin) / 1000, "ms");
+	tell("open, the control file was lost", now_us() - begin, "us");
 	store_close(&s);
 }
 
@@ -379,11 +388,11 @@ static void run_flags(const struct bench *b)
 	tell("flag one, synced", median(t, TIMES), "us");
 	begin = now_us();
 	change(mb, uids, n, FLAG_ADD, MSG_SEEN);
-	tell("flag all, synced", (now_us() - begin) / 1000, "ms");
+	tell("flag all, synced", now_us() - begin, "us");
 	mailbox_close(&mb);
 	begin = now_us();
 	mb = open_inbox(s, true);
-	tell("load after flagging all", (now_us() - begin) / 1000, "ms");
+	tell("load after flagging all", now_us() - begin, "us");
 	mailbox_close(&mb);
 	free(uids);
 	store_close(&s);
@@ -408,11 +417,11 @@ static void run_expunge(const struct bench *b)
 	begin = now_us();
 	must(mailbox_expunge(mb, uids + one, many - one, false, NULL, &e), &e, "expunge");
 	mailbox_expel(mb, NULL, NULL);
-	tell("expunge 10,000 (half, where there are fewer), synced", (now_us() - begin) / 1000, "ms");
+	tell("expunge 10,000 (half, where there are fewer), synced", now_us() - begin, "us");
 	mailbox_close(&mb);
 	begin = now_us();
 	mb = open_inbox(s, true);
-	tell("load after that", (now_us() - begin) / 1000, "ms");
+	tell("load after that", now_us() - begin, "us");
 	mailbox_close(&mb);
 	free(uids);
 	store_close(&s);
@@ -443,7 +452,7 @@ static void run_late_load(const struct bench *b)
 	mailbox_counters(before, &info);
 	begin = now_us();
 	must(mailbox_load(before, &e), &e, "load");
-	tell("load of a view from before the expunge", (now_us() - begin) / 1000, "ms");
+	tell("load of a view from before the expunge", now_us() - begin, "us");
 	if (mailbox_n(before) != info.n_messages)
 		die("the view has %zu messages instead of %u", mailbox_n(before), info.n_messages);
 	mailbox_close(&mb);
@@ -525,15 +534,15 @@ static void run_list(const struct bench *b)
 
 /* -- many users -- */
 
-static void user_path(const struct bench *b, uint32_t i, char path[4096])
+static void user_path(const struct bench *b, uint32_t i, char path[PATH_OCTETS])
 {
-	snprintf(path, 4096, "%s/%03u/u%u", b->dir, i % 1000, i);
+	snprintf(path, PATH_OCTETS, "%s/%03u/u%u", b->dir, i % 1000, i);
 }
 
 static void run_make_users(const struct bench *b)
 {
 	double begin = now_us();
-	char path[4096];
+	char path[PATH_OCTETS];
 
 	for (uint32_t i = 0; i < 1000; i++) {
 		snprintf(path, sizeof path, "%s/%03u", b->dir, i);
@@ -556,7 +565,7 @@ static void run_make_users(const struct bench *b)
 static void run_deliver(const struct bench *b)
 {
 	uint64_t r = 88172645463325252u;
-	char path[4096];
+	char path[PATH_OCTETS];
 	static double t[DELIVERIES];
 
 	for (size_t i = 0; i < DELIVERIES; i++) {
@@ -579,7 +588,7 @@ static void run_deliver(const struct bench *b)
 static void run_sessions(const struct bench *b)
 {
 	uint64_t r = 362436069u;
-	char path[4096];
+	char path[PATH_OCTETS];
 	static double t[DELIVERIES];
 
 	for (size_t i = 0; i < DELIVERIES; i++) {
@@ -608,13 +617,119 @@ static void run_user_sizes(const struct bench *b)
 	tell("disk: a user, beyond its one message", all / b->n / 1024 - (double)b->octets / 1024, "KiB");
 }
 
+/* -- compressed bodies -- */
+
+static void bodies_path(const struct bench *b, bool packed, char path[PATH_OCTETS])
+{
+	path_join(path, b->dir, packed ? "packed" : "plain");
+}
+
+/* What an append costs apart from the sync, then with it. */
+static void fill_bodies(const struct bench *b, bool packed)
+{
+	struct bench with = *b;
+	struct corpus *c = malloc(sizeof *c);
+	struct buf mail = BUF_INIT(STORE_MESSAGE_MAX_OCTETS);
+	struct store *s;
+	struct err e = { .text = "" };
+	double us = 0, mail_octets = 0, t[TIMES];
+	char path[PATH_OCTETS], name[64];
+
+	bodies_path(b, packed, path);
+	if (c == NULL || mkdir(path, 0700) < 0)
+		die("%s: %s", path, strerror(errno));
+	with.env.compress = packed;
+	s = open_at(&with, path);
+	corpus_init(c, 1);
+	for (uint32_t i = 0; i < b->n + TIMES; i++) {
+		struct append how = { .sync_later = i < b->n };
+		struct body *body = body_new(s, STORE_MESSAGE_MAX_OCTETS);
+		double begin;
+
+		buf_reset(&mail);
+		corpus_message(c, &mail, i);
+		mail_octets += (double)mail.n;
+		begin = now_us();
+		must(body_add(body, buf_str(&mail), &e), &e, "body");
+		must(body_seal(body, &e), &e, "seal");
+		must(mailbox_append(s, MAILBOX_INBOX, body, &how, NULL, NULL, &e), &e, "append");
+		body_free(&body);
+		if (i < b->n)
+			us += now_us() - begin;
+		else
+			t[i - b->n] = now_us() - begin;
+		if (i % SYNC_EVERY == SYNC_EVERY - 1)
+			sync_now(s);
+	}
+	snprintf(name, sizeof name, "%s: append, not synced", packed ? "compressed" : "plain");
+	tell(name, us / b->n, "us");
+	snprintf(name, sizeof name, "%s: append, synced", packed ? "compressed" : "plain");
+	tell(name, median(t, TIMES), "us");
+	snprintf(name, sizeof name, "%s: disk, a message", packed ? "compressed" : "plain");
+	tell(name, disk_octets(path, "") / (b->n + TIMES), "octets");
+	if (!packed)
+		tell("mail, a message", mail_octets / (b->n + TIMES), "octets");
+	store_close(&s);
+	buf_free(&mail);
+	free(c);
+}
+
+static void run_fill_plain(const struct bench *b)
+{
+	fill_bodies(b, false);
+}
+
+static void run_fill_packed(const struct bench *b)
+{
+	fill_bodies(b, true);
+}
+
+static void read_bodies(const struct bench *b, bool packed)
+{
+	struct store *s;
+	struct mailbox *mb;
+	struct err e = { .text = "" };
+	uint64_t sum = 0;
+	char path[PATH_OCTETS];
+	double begin;
+
+	bodies_path(b, packed, path);
+	s = open_at(b, path);
+	mb = open_inbox(s, true);
+	begin = now_us();
+	for (size_t i = 0; i < mailbox_n(mb); i++) {
+		struct message_text t;
+
+		must(message_open(mb, mailbox_at(mb, i), &t, &e), &e, "read");
+		for (size_t k = 0; k < t.body.n; k += 64)
+			sum += (unsigned char)t.body.p[k];
+		message_close(&t);
+	}
+	if (sum == 0)
+		die("nothing was read");
+	tell(packed ? "compressed: read" : "plain: read", (now_us() - begin) / (double)mailbox_n(mb), "us");
+	mailbox_close(&mb);
+	store_close(&s);
+}
+
+static void run_read_plain(const struct bench *b)
+{
+	read_bodies(b, false);
+}
+
+static void run_read_packed(const struct bench *b)
+{
+	read_bodies(b, true);
+}
+
 /* -- all of it -- */
 
 typedef void step_fn(const struct bench *b);
 
 static step_fn *const mailbox_steps[] = { run_fill, run_open, run_select, run_load_first, run_load_warm, run_sizes,
 	run_load_without_index, run_open_without_ctl, run_append, run_read, run_flags, run_expunge, run_late_load, NULL };
-static step_fn *const mailboxes_steps[] = { run_make_mailboxes, run_open, run_list, NULL };
+static step_fn *const mailboxes_steps[] = { run_make_mailboxes, run_open, run_list, run_open_without_ctl, NULL };
+static step_fn *const bodies_steps[] = { run_fill_plain, run_fill_packed, run_read_plain, run_read_packed, NULL };
 static step_fn *const users_steps[] = { run_make_users, run_deliver, run_sessions, run_user_sizes, NULL };
 
 static const struct {
@@ -622,6 +737,7 @@ static const struct {
 	step_fn *const *steps;
 } kinds[] = {
 	{ "mailbox", mailbox_steps }, { "mailboxes", mailboxes_steps }, { "users", users_steps },
+	{ "bodies", bodies_steps },
 };
 
 static bool run_all(const struct bench *b, step_fn *const *steps)
@@ -649,7 +765,7 @@ int main(int argc, char **argv)
 	bool ok = false;
 
 	if (argc < 4 || argc > 5)
-		die("usage: store mailbox|mailboxes|users DIR N [OCTETS]");
+		die("usage: store mailbox|mailboxes|users|bodies DIR N [OCTETS]");
 	b.dir = argv[2];
 	b.n = (uint32_t)strtoul(argv[3], NULL, 10);
 	if (argc > 4)

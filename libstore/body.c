@@ -131,7 +131,7 @@ enum err_kind body_seal(struct body *b, struct err *e)
 		return k;
 	b->sealed = true;
 	if (b->fd < 0 && b->spill->env.conf.compress) {
-		if (pack_body(buf_str(&b->mem), &b->packed))
+		if (pack_body(&b->spill->pack, buf_str(&b->mem), &b->packed))
 			b->body_crc = crc32c(0, b->mem.p, b->mem.n);
 		else
 			buf_free(&b->packed);

@@ -118,8 +118,15 @@ bool ctl_is_sound(const struct store *s)
 struct ctl_slot *ctl_find_id(const struct store *s, uint32_t id)
 {
 	struct ctl_slot *slot = ctl_slots(s);
+	uint32_t n = s->ctl->n_slots, at = id < n ? id : n;
 
-	for (uint32_t i = 0; i < s->ctl->n_slots; i++) {
+	/* ids only rise and the first free slot is taken, so a mailbox's slot is never behind number id - 1; where none
+	 * was deleted it is just there */
+	for (uint32_t i = at; i > 0; i--) {
+		if (slot[i - 1].state != 0 && slot[i - 1].id == id)
+			return &slot[i - 1];
+	}
+	for (uint32_t i = at; i < n; i++) {
 		if (slot[i].state != 0 && slot[i].id == id)
 			return &slot[i];
 	}

@@ -93,7 +93,8 @@ static enum err_kind open_read(struct store *s, struct journal_pos pos, const st
 		t->body_off = t->prefix_off + t->prefix.n;
 		if (r->large_id != 0)
 			k = open_large(s, r, t, e);
-		else if (r->encoding != ENCODING_PLAIN && (k = pack_open(r, t->body, &t->decoded, e)) == ERR_OK)
+		else if (r->encoding != ENCODING_PLAIN &&
+		    (k = pack_open(&s->pack, r, t->body, &t->decoded, e)) == ERR_OK)
 			t->body = str_n(t->decoded, r->body_octets);
 	}
 	if (k != ERR_OK)

@@ -11,6 +11,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "pack.h"
 #include "store_int.h"
 
 enum {
@@ -92,6 +93,7 @@ void store_close(struct store **out)
 	}
 	ctl_close(s);
 	journal_free(&s->journal);
+	pack_free(&s->pack);
 	close_fd(s->wake_fd);
 	close_fd(s->maildrop_fd);
 	close_fd(s->users_fd);

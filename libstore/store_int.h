@@ -103,6 +103,7 @@ struct store {
 	uint32_t later_epoch;
 	bool search_wanting;		/* a search met an ended segment without a usable search file */
 	uint64_t verified_large;	/* id of the large body whose checksum was checked last */
+	struct pack *pack;		/* NULL until a body is compressed or was */
 	struct mailbox *mailboxes;	/* open ones, for the check at close */
 };
 
