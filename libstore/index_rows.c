@@ -157,17 +157,33 @@ static enum err_kind chunk_write(struct roll *r, struct chunk *c, struct err *e)
 	return err == ERR_NOENT ? ERR_OK : err;
 }
 
+static int by_key(const void *a, const void *b)
+{
+	const struct chunk *x = *(struct chunk *const *)a, *y = *(struct chunk *const *)b;
+
+	if (x->tag != y->tag)
+		return (x->tag > y->tag) - (x->tag < y->tag);
+	return x->mailbox != y->mailbox ? (x->mailbox > y->mailbox) - (x->mailbox < y->mailbox) :
+	    (x->number > y->number) - (x->number < y->number);
+}
+
+/* In the order of the keys: an engine's pages that are filled from left to right stay full, others are split in halves. */
 enum err_kind cache_flush(struct roll *r, struct err *e)
 {
+	struct chunk *c[COUNTOF(r->cached)];
+	size_t n = r->n_cached;
 	enum err_kind k = ERR_OK;
 
-	while (r->n_cached > 0 && k == ERR_OK) {
-		uint16_t i = r->cached[r->n_cached - 1];
-
-		k = chunk_write(r, &r->cache[i], e);
-		r->used[i] = false;
-		r->n_cached--;
-	}
+	for (size_t i = 0; i < n; i++)
+		c[i] = &r->cache[r->cached[i]];
+	if (n > 1)
+		qsort(c, n, sizeof c[0], by_key);
+	for (size_t i = 0; i < n && k == ERR_OK; i++)
+		k = chunk_write(r, c[i], e);
+	for (size_t i = 0; i < n && k == ERR_OK; i++)
+		r->used[r->cached[i]] = false;
+	if (k == ERR_OK)
+		r->n_cached = 0;
 	return k;
 }
 
