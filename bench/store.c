@@ -638,7 +638,7 @@ static void fill_bodies(const struct bench *b, bool packed)
 	bodies_path(b, packed, path);
 	if (c == NULL || mkdir(path, 0700) < 0)
 		die("%s: %s", path, strerror(errno));
-	with.env.compress = packed;
+	with.env.conf.compress = packed;
 	s = open_at(&with, path);
 	corpus_init(c, 1);
 	for (uint32_t i = 0; i < b->n + TIMES; i++) {
