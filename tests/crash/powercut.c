@@ -719,7 +719,7 @@ static void env_of(const struct workload *w, const char *boot_id, struct store_e
 	env->replay_max_octets = 0;
 	if (w->segment_octets != 0) {
 		env->segment_octets = w->segment_octets;
-		env->retain_s = 0;	/* compaction takes what is expunged */
+		env->conf.retain_ms = 0;	/* compaction takes what is expunged */
 	}
 }
 
