@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "../libbase/clock.h"
+#include "../libbase/vec.h"
 #include "../libstore/gone.h"
 #include "ctl.h"
 
@@ -146,16 +147,9 @@ static bool add_found(void *ctx, const struct gone *g)
 
 	if (!is_chosen(f->c, g))
 		return true;
-	if (f->n == f->cap) {
-		size_t cap = f->cap > 0 ? f->cap * 2 : 64;
-		struct found *v = realloc(f->v, cap * sizeof *v);
-
-		f->no_memory = v == NULL;
-		if (v == NULL)
-			return false;
-		f->v = v;
-		f->cap = cap;
-	}
+	f->no_memory = !vec_room(&f->v, f->n, &f->cap, sizeof *f->v);
+	if (f->no_memory)
+		return false;
 	f->v[f->n] = (struct found){ g->mailbox, g->uid, g->mailbox_deleted, "" };
 	memcpy(f->v[f->n].name, g->name.p, g->name.n);
 	f->n++;

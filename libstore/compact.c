@@ -18,6 +18,7 @@
 
 #include "../libbase/buf.h"
 #include "../libbase/clock.h"
+#include "../libbase/vec.h"
 #include "gone.h"
 #include "index_int.h"
 #include "large.h"
@@ -48,17 +49,10 @@ struct rows {
 
 static void add_row(struct rows *r, struct row row)
 {
-	if (r->n == r->cap) {
-		size_t cap = r->cap > 0 ? r->cap * 2 : 256;
-		struct row *v = realloc(r->v, cap * sizeof *v);
-
-		r->no_memory = r->no_memory || v == NULL;
-		if (v == NULL)
-			return;
-		r->v = v;
-		r->cap = cap;
-	}
-	r->v[r->n++] = row;
+	if (vec_room(&r->v, r->n, &r->cap, sizeof row))
+		r->v[r->n++] = row;
+	else
+		r->no_memory = true;
 }
 
 static enum err_kind no_memory(struct err *e)
@@ -117,15 +111,9 @@ static void count_row(void *ctx, uint32_t mailbox, const struct message *m, int6
 	(void)mailbox;
 	if (m->seg < c->first || m->seg >= c->first + c->n || (gone_ms != 0 && gone_ms < c->c->kept_from_ms))
 		return;
-	if (c->n_places == c->cap) {
-		size_t cap = c->cap > 0 ? c->cap * 2 : 1024;
-		struct place *v = realloc(c->v, cap * sizeof *v);
-
-		c->no_memory = c->no_memory || v == NULL;
-		if (v == NULL)
-			return;
-		c->v = v;
-		c->cap = cap;
+	if (!vec_room(&c->v, c->n_places, &c->cap, sizeof *c->v)) {
+		c->no_memory = true;
+		return;
 	}
 	c->v[c->n_places++] = (struct place){ m->seg, m->off, (uint32_t)RECORD_OVERHEAD + m->record_octets +
 	    (m->size_octets <= STORE_INLINE_MAX_OCTETS ? m->size_octets : 0) };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../libbase/clock.h"
+#include "../libbase/vec.h"
 #include "../libmail/record.h"
 #include "gone.h"
 #include "index_int.h"
@@ -32,15 +33,9 @@ static void add_expunged(void *ctx, uint32_t mailbox, const struct message *m, i
 	(void)mailbox;
 	if (gone_ms < l->from_ms)
 		return;
-	if (l->n == l->cap) {
-		size_t cap = l->cap > 0 ? l->cap * 2 : 256;
-		struct expunged *v = realloc(l->v, cap * sizeof *v);
-
-		l->no_memory = l->no_memory || v == NULL;
-		if (v == NULL)
-			return;
-		l->v = v;
-		l->cap = cap;
+	if (!vec_room(&l->v, l->n, &l->cap, sizeof *l->v)) {
+		l->no_memory = true;
+		return;
 	}
 	l->octets += m->size_octets;
 	l->v[l->n++] = (struct expunged){ gone_ms, m->size_octets };
@@ -105,15 +100,9 @@ static void add_row(void *ctx, uint32_t mailbox, const struct message *m, int64_
 
 	if (gone_ms < r->kept_from_ms)
 		return;
-	if (r->n == r->cap) {
-		size_t cap = r->cap > 0 ? r->cap * 2 : 256;
-		struct row *v = realloc(r->v, cap * sizeof *v);
-
-		r->no_memory = r->no_memory || v == NULL;
-		if (v == NULL)
-			return;
-		r->v = v;
-		r->cap = cap;
+	if (!vec_room(&r->v, r->n, &r->cap, sizeof *r->v)) {
+		r->no_memory = true;
+		return;
 	}
 	r->v[r->n++] = (struct row){ mailbox, *m, gone_ms };
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../libbase/vec.h"
 #include "crc32c.h"
 #include "index_int.h"
 
@@ -517,16 +518,9 @@ static bool add_number(void *ctx, struct str key, struct str value)
 	struct numbers *l = ctx;
 
 	(void)value;
-	if (l->n == l->cap) {
-		size_t cap = l->cap > 0 ? l->cap * 2 : 64;
-		uint32_t *v = realloc(l->v, cap * sizeof *v);
-
-		l->no_memory = v == NULL;
-		if (v == NULL)
-			return false;
-		l->v = v;
-		l->cap = cap;
-	}
+	l->no_memory = !vec_room(&l->v, l->n, &l->cap, sizeof *l->v);
+	if (l->no_memory)
+		return false;
 	if (key.n == 9)
 		l->v[l->n++] = get_be32(key.p + 5);
 	return true;

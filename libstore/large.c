@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "../libbase/clock.h"
+#include "../libbase/vec.h"
 #include "large.h"
 
 void large_name(char name[40], uint64_t id)
@@ -17,17 +18,10 @@ void large_name(char name[40], uint64_t id)
 
 static void add_id(struct ids *ids, uint64_t id)
 {
-	if (ids->n == ids->cap) {
-		size_t cap = ids->cap > 0 ? ids->cap * 2 : 64;
-		uint64_t *v = realloc(ids->v, cap * sizeof *v);
-
-		ids->no_memory = ids->no_memory || v == NULL;
-		if (v == NULL)
-			return;
-		ids->v = v;
-		ids->cap = cap;
-	}
-	ids->v[ids->n++] = id;
+	if (vec_room(&ids->v, ids->n, &ids->cap, sizeof id))
+		ids->v[ids->n++] = id;
+	else
+		ids->no_memory = true;
 }
 
 static enum err_kind no_memory(struct err *e)
