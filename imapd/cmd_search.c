@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* SEARCH and UID SEARCH (RFC 3501 s.6.4.4, RFC 7162 s.3.1.5). Numbers go out as they are found. */
 #include "../libbase/log.h"
-#include "searchrun.h"
-#include "session.h"
+#include "cmd_search.h"
 
 enum {
 	NUMBERS_A_PUT = 256,
@@ -57,42 +56,48 @@ static void index_later(struct imap_session *s)
 		log_event(LOG_LEVEL_INFO, "imap.search.index", KV_Z("user", s->user), KV_Z("error", e.text));
 }
 
-static void run(struct imap_session *s, struct search *search)
+bool search_begin(struct imap_session *s, struct search *search, struct search_run *r)
 {
-	struct search_run r;
-
 	if (search->has_modseq)
 		sync_enable_condstore(s);
 	if (!sync_load(s))
-		return;
+		return false;
 	resolve_sets(s, search);
-	search_run_init(&r, s->mb, search);
-	put_result(s, &r, search);
-	if (r.failed)
-		reply_err(s, &r.e, "search");
+	search_run_init(r, s->mb, search);
+	return true;
+}
+
+void search_end(struct imap_session *s, struct search_run *r, const char *done)
+{
+	if (r->failed)
+		reply_err(s, &r->e, "search");
 	else
-		reply_ok(s, NULL, "Search completed");
-	search_run_free(&r);
+		reply_ok(s, NULL, done);
+	search_run_free(r);
 	index_later(s);
+}
+
+void search_refuse(struct imap_session *s, enum search_result why)
+{
+	if (why == SEARCH_BADCHARSET)
+		reply_no(s, "BADCHARSET (US-ASCII UTF-8)", "Unknown charset");
+	else if (why == SEARCH_OVER)
+		reply_no(s, "LIMIT", "Search is too deep or too long");
+	else
+		reply_bad(s, "Syntax error");
 }
 
 void cmd_search(struct imap_session *s, struct cursor *args)
 {
 	struct search search = { 0 };
+	enum search_result parsed = tok_sp(args) ? search_parse(args, s->a, &search) : SEARCH_SYNTAX;
+	struct search_run r;
 
-	switch (tok_sp(args) ? search_parse(args, s->a, &search) : SEARCH_SYNTAX) {
-	case SEARCH_PARSED:
-		run(s, &search);
-		break;
-	case SEARCH_SYNTAX:
-		reply_bad(s, "Syntax error in SEARCH");
-		break;
-	case SEARCH_BADCHARSET:
-		reply_no(s, "BADCHARSET (US-ASCII UTF-8)", "Unknown charset");
-		break;
-	case SEARCH_OVER:
-		reply_no(s, "LIMIT", "Search is too deep or too long");
-		break;
+	if (parsed != SEARCH_PARSED) {
+		search_refuse(s, parsed);
+	} else if (search_begin(s, &search, &r)) {
+		put_result(s, &r, &search);
+		search_end(s, &r, "Search completed");
 	}
 	search_free(&search);
 }

@@ -24,6 +24,7 @@ void put_capabilities(struct imap_session *s)
 		return;
 	}
 	conn_put(s->c, STR(" LITERAL+ NAMESPACE CHILDREN UIDPLUS UNSELECT MOVE CONDSTORE QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE"));
+	conn_put(s->c, STR(" SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES"));
 	if (s->conf->special_use)
 		conn_put(s->c, STR(" SPECIAL-USE"));
 	conn_printf(s->c, " APPENDLIMIT=%llu", (unsigned long long)s->conf->message_size_limit_bytes);

@@ -46,6 +46,10 @@ static const struct imap_cmd commands[] = {
 	{ "COPY", IMAP_SELECTED, 0, cmd_copy },
 	{ "MOVE", IMAP_SELECTED, 0, cmd_move },
 	{ "UID SEARCH", IMAP_SELECTED, CMD_UID, cmd_search },
+	{ "SORT", IMAP_SELECTED, CMD_NO_EXPUNGE, cmd_sort },	/* RFC 5256 */
+	{ "UID SORT", IMAP_SELECTED, CMD_UID, cmd_sort },
+	{ "THREAD", IMAP_SELECTED, CMD_NO_EXPUNGE, cmd_thread },
+	{ "UID THREAD", IMAP_SELECTED, CMD_UID, cmd_thread },
 	{ "UID FETCH", IMAP_SELECTED, CMD_UID, cmd_fetch },
 	{ "UID STORE", IMAP_SELECTED, CMD_UID, cmd_store },
 	{ "UID COPY", IMAP_SELECTED, CMD_UID, cmd_copy },

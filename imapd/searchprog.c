@@ -321,18 +321,25 @@ static bool program(struct parser *p)
 	return true;
 }
 
-enum search_result search_parse(struct cursor *c, struct arena *a, struct search *out)
+enum search_result search_parse_in(struct cursor *c, struct arena *a, struct str charset,
+    struct search *out)
 {
-	struct parser p = { .c = c, .a = a, .s = out, .charset = STR("UTF-8"), .why = SEARCH_SYNTAX };
+	struct parser p = { .c = c, .a = a, .s = out, .charset = charset, .why = SEARCH_SYNTAX };
 
 	*out = (struct search){ 0 };
-	if (tok_word(c, "CHARSET")) {
-		if (!tok_sp(c) || !tok_astring(c, a, &p.charset) || !tok_sp(c))
-			return SEARCH_SYNTAX;
-		if (!charset_known(p.charset))
-			return SEARCH_BADCHARSET;
-	}
+	if (!charset_known(charset))
+		return SEARCH_BADCHARSET;
 	return program(&p) ? SEARCH_PARSED : p.why;
+}
+
+enum search_result search_parse(struct cursor *c, struct arena *a, struct search *out)
+{
+	struct str charset = STR("UTF-8");
+
+	*out = (struct search){ 0 };
+	if (tok_word(c, "CHARSET") && (!tok_sp(c) || !tok_astring(c, a, &charset) || !tok_sp(c)))
+		return SEARCH_SYNTAX;
+	return search_parse_in(c, a, charset, out);
 }
 
 void search_free(struct search *s)

@@ -57,6 +57,9 @@ struct search {
 /* Parses "[CHARSET x] key …" up to the end of the text. In every case search_free is to be
  * called. */
 enum search_result search_parse(struct cursor *c, struct arena *a, struct search *out);
+/* The same for "key …" in a charset that was named elsewhere (SORT, THREAD). */
+enum search_result search_parse_in(struct cursor *c, struct arena *a, struct str charset,
+    struct search *out);
 void search_free(struct search *s);
 
 /* The k-th node of the tree in no particular order, NULL behind the last. */

@@ -254,3 +254,8 @@ bool search_run_matches(struct search_run *r, size_t ix)
 		message_close(&r->text);
 	return yes;
 }
+
+const struct record *search_run_record(struct search_run *r)
+{
+	return need_record(r) ? &r->record : NULL;
+}

@@ -30,5 +30,8 @@ void search_run_init(struct search_run *r, struct mailbox *mb, struct search *se
 void search_run_free(struct search_run *r);
 /* Does the message at position ix match? */
 bool search_run_matches(struct search_run *r, size_t ix);
+/* The record of the message that was looked at last, NULL when it can't be read. Its strings stay
+ * until the store is closed. */
+const struct record *search_run_record(struct search_run *r);
 
 #endif

@@ -187,6 +187,8 @@ void cmd_idle(struct imap_session *s, struct cursor *args);
 void cmd_fetch(struct imap_session *s, struct cursor *args);
 void cmd_store(struct imap_session *s, struct cursor *args);
 void cmd_search(struct imap_session *s, struct cursor *args);
+void cmd_sort(struct imap_session *s, struct cursor *args);
+void cmd_thread(struct imap_session *s, struct cursor *args);
 void cmd_copy(struct imap_session *s, struct cursor *args);
 void cmd_move(struct imap_session *s, struct cursor *args);
 void cmd_expunge(struct imap_session *s, struct cursor *args);

@@ -148,7 +148,8 @@ void message_close(struct message_text *t);
 /* The spans that hold [from, from + len) of the message (len is cut at its end); returns how many (0..2). The descriptors
  * and memory stay the library's and are valid until message_close. */
 size_t message_spans(const struct message_text *t, uint64_t from, uint64_t len, struct text_span out[2]);
-/* Only the parsed record: cheaper than message_open (no body is touched, the record has its own checksum). */
+/* Only the parsed record: cheaper than message_open (no body is touched, the record has its own checksum). Valid until
+ * store_close. */
 enum err_kind message_record(struct mailbox *mb, const struct message *m, struct str *out,
     struct err *e) CHECKED;
 
