@@ -8,8 +8,12 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "../../libstore/attr.h"
 #include "../../libstore/crc32c.h"
+#include "../../libstore/gone.h"
+#include "../../libstore/quota.h"
 #include "../../libstore/store_int.h"
+#include "../../libstore/views.h"
 #include "../unit/store_dir.h"
 
 enum {
@@ -21,6 +25,8 @@ enum {
 	OPS_OLD_SEGMENT = 64 * 1024,
 	OPS_TEXT_EVERY = 512,		/* in a big mailbox only every so many messages are read */
 	OPS_BIG_FROM = 1000,
+	OPS_GONE_UID = OPS_MESSAGES + 2,	/* was expunged from INBOX */
+	OPS_RETAIN_S = 7 * 24 * 3600,
 };
 
 /* Berkeley DB's handles that were given up after a recovery can't be closed. */
@@ -53,6 +59,7 @@ struct seen {
 
 static inline void see_message(struct mailbox *mb, const struct message *m, bool text, struct seen *out)
 {
+	static const struct str view[] = { STR_INIT("phone"), STR_INIT("tablet") };
 	struct message_text t;
 	bool fetched = false;
 
@@ -71,9 +78,31 @@ static inline void see_message(struct mailbox *mb, const struct message *m, bool
 	}
 	out->all = mix_str(mix_str(mix_str(out->all, t.prefix), t.body), t.record);
 	message_close(&t);
-	if (view_has(mb, STR("phone"), &m->uid, 1, &fetched, NULL) != ERR_OK)
+	for (size_t i = 0; i < COUNTOF(view); i++) {
+		if (view_has(mb, view[i], &m->uid, 1, &fetched, NULL) != ERR_OK)
+			out->all = mix(out->all, 0xbad);
+		out->all = mix(out->all, fetched);
+	}
+}
+
+/* Attributes, and the limits of quota. */
+static inline void see_settings(struct store *s, const struct mailbox_info *i, struct seen *out)
+{
+	struct arena *a = arena_new(ATTR_ARENA_OCTETS);
+	struct quota_root *root;
+	struct attr *v;
+	size_t n = 0;
+
+	if (attr_list(s, i->id, a, &v, &n, NULL) != ERR_OK)
+		out->all = mix(out->all, i->exists ? 0xbad : 0);
+	for (size_t k = 0; k < n; k++)
+		out->all = mix_str(mix_str(mix_str(out->all, v[k].owner), v[k].name), v[k].value);
+	n = 0;
+	if (quota_list(s, a, &root, &n, NULL) != ERR_OK)
 		out->all = mix(out->all, 0xbad);
-	out->all = mix(out->all, fetched);
+	for (size_t k = 0; k < n; k++)
+		out->all = mix(mix(mix_str(out->all, root[k].name), root[k].limits.set), root[k].limits.n_messages);
+	arena_free(&a);
 }
 
 static inline void see_mailbox(struct store *s, const struct mailbox_info *i, struct seen *out)
@@ -86,6 +115,7 @@ static inline void see_mailbox(struct store *s, const struct mailbox_info *i, st
 	out->modseqs = mix(out->modseqs, i->modseq);
 	if (i->id <= 4)
 		out->modseqs = mix(out->modseqs, i->uidvalidity);
+	see_settings(s, i, out);
 	if (!i->exists)
 		return;
 	if (mailbox_open(s, i->name, false, &mb, NULL) != ERR_OK) {
@@ -212,11 +242,53 @@ static inline enum err_kind op_view(struct session *c)
 	return view_change(c->mb, STR("phone"), (uint32_t[]){ 1, 4 }, 2, true, NULL);
 }
 
+static inline enum err_kind op_view_remove(struct session *c) { return view_remove(c->mb, STR("tablet"), NULL); }
+
+static inline enum err_kind op_attributes(struct session *c)
+{
+	struct attr v[] = {
+		{ ATTR_METADATA, STR_INIT(""), STR_INIT("/comment"), STR_INIT("new"), 0 },
+		{ ATTR_ACL, STR_INIT(""), STR_INIT("you"), { NULL, 0 }, 0 },
+	};
+
+	return attr_set(c->s, 1, v, COUNTOF(v), NULL);
+}
+static inline enum err_kind op_quota(struct session *c)
+{
+	struct quota_limits l = { QUOTA_MESSAGES, 0, 1000 };
+
+	return quota_set(c->s, STR("box"), &l, NULL);
+}
+
+static inline enum err_kind op_undelete(struct session *c)
+{
+	uint64_t was = c->s->env.retain_s;
+	size_t n = 0;
+	enum err_kind k;
+
+	c->s->env.retain_s = OPS_RETAIN_S;
+	k = store_undelete(c->s, 1, (uint32_t[]){ OPS_GONE_UID }, 1, c->box, &n, NULL);
+	c->s->env.retain_s = was;
+	return k;
+}
+
 static inline enum err_kind op_compact(struct session *c)
 {
 	struct store_compact_result r;
 
 	return store_compact(c->s, 0, &r, NULL);
+}
+/* Beside what lives, what is expunged but can still be brought back is written anew. */
+static inline enum err_kind op_compact_kept(struct session *c)
+{
+	uint64_t was = c->s->env.retain_s;
+	enum err_kind k;
+
+	c->s->env.retain_s = OPS_RETAIN_S;
+	c->s->env.retain_octets = 100 * 1024;
+	k = op_compact(c);
+	c->s->env.retain_s = was;
+	return k;
 }
 static inline enum err_kind op_rebuild(struct session *c)
 {
@@ -353,6 +425,7 @@ enum base { BASE_EMPTY, BASE_PLAIN, BASE_NO_INDEX, BASE_STALE, BASE_BIG, BASE_OL
 static inline void fill_mailboxes(struct store *s)
 {
 	static const uint32_t one = 1;
+	struct mailbox *mb;
 
 	for (int i = 0; i < OPS_MESSAGES; i++) {
 		char text[4200];
@@ -366,6 +439,12 @@ static inline void fill_mailboxes(struct store *s)
 	REQUIRE(put_message(s, 4, STR("S: mine\r\n\r\nmine\r\n"), 0, STR("")) == one);
 	REQUIRE(put_message(s, 3, STR("S: in\r\n\r\nin\r\n"), 0, STR("")) == one);
 	REQUIRE(append_octets(s, OPS_LARGE_OCTETS, "$old", false) == ERR_OK);
+	REQUIRE(append_octets(s, 700, "", false) == ERR_OK);
+	mb = mailbox_at_name(s, "INBOX");
+	REQUIRE(mailbox_expunge(mb, (uint32_t[]){ OPS_GONE_UID }, 1, false, NULL, NULL) == ERR_OK);
+	REQUIRE(view_change(mb, STR("tablet"), &one, 1, true, NULL) == ERR_OK);
+	mailbox_close(&mb);
+	REQUIRE(attr_set(s, 1, &(struct attr){ ATTR_ACL, STR(""), STR("you"), STR("lr"), 0 }, 1, NULL) == ERR_OK);
 }
 
 static inline void flag_all(struct store *s, const char *keyword)
@@ -413,7 +492,7 @@ static inline void fill_old(struct store *s)
 
 	for (uint32_t i = 0; i < OPS_OLD_MESSAGES; i++) {
 		REQUIRE(append_octets(s, i % 60 == 7 ? OPS_LARGE_OCTETS : 300 + i * 37 % 3000, "", true) == ERR_OK);
-		uids[i] = OPS_MESSAGES + 2 + i;
+		uids[i] = OPS_GONE_UID + 1 + i;
 	}
 	REQUIRE(store_sync(s, NULL) == ERR_OK);
 	flag_all(s, "$many");
@@ -421,7 +500,7 @@ static inline void fill_old(struct store *s)
 	REQUIRE(view_change(mb, STR("phone"), uids, OPS_OLD_MESSAGES / 2, true, NULL) == ERR_OK);
 	REQUIRE(mailbox_copy(mb, uids, 9, 2, false, from, to, &n, &validity, NULL) == ERR_OK && n == 9);
 	for (n = 0; n < OPS_OLD_MESSAGES; n++)
-		uids[n] = OPS_MESSAGES + 2 + (uint32_t)n;
+		uids[n] = OPS_GONE_UID + 1 + (uint32_t)n;
 	REQUIRE(mailbox_expunge(mb, uids, OPS_OLD_MESSAGES - 12, false, NULL, NULL) == ERR_OK);
 	mailbox_close(&mb);
 	while (s->ctl->tail.pos.seg < 8)
@@ -534,7 +613,12 @@ static const struct op ops[] = {
 	{ "copy", BASE_PLAIN, op_copy, NULL, false, false, false },
 	{ "move", BASE_PLAIN, op_move, NULL, false, false, false },
 	{ "view", BASE_PLAIN, op_view, NULL, false, false, false },
+	{ "take a view away", BASE_PLAIN, op_view_remove, NULL, false, false, false },
+	{ "attributes", BASE_PLAIN, op_attributes, NULL, false, false, false },
+	{ "quota", BASE_PLAIN, op_quota, NULL, false, false, false },
+	{ "undelete", BASE_PLAIN, op_undelete, NULL, false, false, false },
 	{ "compact", BASE_OLD, op_compact, NULL, false, false, true },
+	{ "compact and keep", BASE_OLD, op_compact_kept, NULL, false, false, true },
 	{ "rebuild", BASE_STALE, op_rebuild, NULL, false, false, true },
 	{ "make the index", BASE_NO_INDEX, op_load, NULL, false, false, true },
 	{ "roll the index forward", BASE_STALE, op_load, NULL, false, false, true },
