@@ -26,7 +26,7 @@ enum {
 	OPS_TEXT_EVERY = 512,		/* in a big mailbox only every so many messages are read */
 	OPS_BIG_FROM = 1000,
 	OPS_GONE_UID = OPS_MESSAGES + 2,	/* was expunged from INBOX */
-	OPS_RETAIN_S = 7 * 24 * 3600,
+	OPS_RETAIN_MS = 7 * 24 * 3600 * 1000,
 };
 
 /* Berkeley DB's handles that were given up after a recovery can't be closed. */
@@ -262,13 +262,13 @@ static inline enum err_kind op_quota(struct session *c)
 
 static inline enum err_kind op_undelete(struct session *c)
 {
-	uint64_t was = c->s->env.retain_s;
+	uint64_t was = c->s->env.conf.retain_ms;
 	size_t n = 0;
 	enum err_kind k;
 
-	c->s->env.retain_s = OPS_RETAIN_S;
+	c->s->env.conf.retain_ms = OPS_RETAIN_MS;
 	k = store_undelete(c->s, 1, (uint32_t[]){ OPS_GONE_UID }, 1, c->box, &n, NULL);
-	c->s->env.retain_s = was;
+	c->s->env.conf.retain_ms = was;
 	return k;
 }
 
@@ -281,13 +281,13 @@ static inline enum err_kind op_compact(struct session *c)
 /* Beside what lives, what is expunged but can still be brought back is written anew. */
 static inline enum err_kind op_compact_kept(struct session *c)
 {
-	uint64_t was = c->s->env.retain_s;
+	uint64_t was = c->s->env.conf.retain_ms;
 	enum err_kind k;
 
-	c->s->env.retain_s = OPS_RETAIN_S;
-	c->s->env.retain_octets = 100 * 1024;
+	c->s->env.conf.retain_ms = OPS_RETAIN_MS;
+	c->s->env.conf.retain_octets = 100 * 1024;
 	k = op_compact(c);
-	c->s->env.retain_s = was;
+	c->s->env.conf.retain_ms = was;
 	return k;
 }
 static inline enum err_kind op_rebuild(struct session *c)
