@@ -9,9 +9,31 @@
 #include "../libbase/buf.h"
 #include "store_int.h"
 
+static void wake_watchers(struct store *s)
+{
+	if (s->ctl->n_watchers == 0)
+		return;
+	if (s->wake_fd < 0)
+		s->wake_fd = openat(s->dirfd, "wake", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (s->wake_fd >= 0)
+		futimens(s->wake_fd, NULL);	/* a lost wake-up only delays: readers look at durable_seq */
+}
+
+/* Raises the watermark; it never falls. */
+static void raise_durable(struct store *s, uint64_t seq)
+{
+	uint64_t was = s->ctl->durable_seq;
+
+	while (was < seq && !atomic_compare_exchange_weak(&s->ctl->durable_seq, &was, seq))
+		;
+	if (was < seq)
+		wake_watchers(s);
+}
+
 static enum err_kind roll(struct store *s, struct err *e)
 {
 	struct buf snap = BUF_INIT(GROUP_MAX_OCTETS);
+	uint64_t appended = s->ctl->appended_seq;
 	enum err_kind k;
 
 	if (!ctl_snapshot(s, &snap)) {
@@ -22,6 +44,8 @@ static enum err_kind roll(struct store *s, struct err *e)
 	buf_free(&snap);
 	if (k == ERR_OK) {
 		s->ctl->appended_seq = s->ctl->tail.next_seq - 1;
+		if (s->ctl->durable_seq < appended)	/* records of others became durable, and they are not to sync again */
+			raise_durable(s, appended);
 		s->ctl->durable_seq = s->ctl->appended_seq;
 		s->ctl->compact_due = 1;
 	} else if (k != ERR_NOSPC) {
@@ -85,27 +109,6 @@ enum err_kind store_append(struct store *s, const struct journal_rec *r, size_t 
 	if (k == ERR_OK && out_seq != NULL)
 		*out_seq = s->ctl->tail.next_seq - 1;
 	return k;
-}
-
-static void wake_watchers(struct store *s)
-{
-	if (s->ctl->n_watchers == 0)
-		return;
-	if (s->wake_fd < 0)
-		s->wake_fd = openat(s->dirfd, "wake", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (s->wake_fd >= 0)
-		futimens(s->wake_fd, NULL);	/* a lost wake-up only delays: readers look at durable_seq */
-}
-
-/* Raises the watermark; it never falls. */
-static void raise_durable(struct store *s, uint64_t seq)
-{
-	uint64_t was = s->ctl->durable_seq;
-
-	while (was < seq && !atomic_compare_exchange_weak(&s->ctl->durable_seq, &was, seq))
-		;
-	if (was < seq)
-		wake_watchers(s);
 }
 
 /* Syncs the tail's segment. A record in an earlier segment is durable already: rolling saw to it. */

@@ -413,6 +413,7 @@ static enum err_kind see_record(struct mailbox *mb, const struct journal_view *v
 		return ERR_OK;
 	if (v->h.type != REC_KEYWORD && !is_move(v))
 		mb->modseq = v->h.seq;
+	mb->n_seen++;
 	return see[v->h.type](mb, v, own, e);
 }
 
@@ -546,7 +547,8 @@ enum err_kind mailbox_refresh(struct mailbox *mb, bool *out_changed, struct err 
 {
 	uint32_t epoch = mb->s->ctl->epoch;
 	uint64_t upto = mb->s->ctl->durable_seq;
-	bool changed = upto > mb->seq;
+	uint64_t n_seen = mb->n_seen;
+	bool behind = upto > mb->seq;
 	enum err_kind k = ERR_OK;
 
 	/* before it was loaded a view has seen nothing that was not durable: what was cut off lies behind it */
@@ -557,13 +559,13 @@ enum err_kind mailbox_refresh(struct mailbox *mb, bool *out_changed, struct err 
 			*out_changed = true;
 		return start_anew(mb, e);
 	}
-	if (changed && (k = view_advance(mb, upto, 0, 0, e)) == ERR_BUSY && !mb->loaded &&
+	if (behind && (k = view_advance(mb, upto, 0, 0, e)) == ERR_BUSY && !mb->loaded &&
 	    (k = mailbox_load(mb, e)) == ERR_OK)
 		k = view_advance(mb, upto, 0, 0, e);
 	if (k == ERR_OK && mb->uidnext != mb->recent_to)
 		take_recent(mb);
 	if (out_changed != NULL)
-		*out_changed = changed;
+		*out_changed = mb->n_seen != n_seen;
 	return k;
 }
 

@@ -67,7 +67,8 @@ struct str mailbox_keyword(const struct mailbox *mb, size_t i);
  * *out_known comes back true without it. */
 size_t mailbox_first_unseen(const struct mailbox *mb, bool *out_known);
 
-/* Brings the view up to the last durable change. No system call when there was none. *out_changed may be NULL. */
+/* Brings the view up to the last durable change. No system call when there was none. *out_changed (may be NULL): something
+ * in this mailbox did. */
 enum err_kind mailbox_refresh(struct mailbox *mb, bool *out_changed, struct err *e) CHECKED;
 /* Takes gone messages out of the view; told(ctx, msgno, uid) is called for each in the order that RFC 3501
  * s.7.4.1 wants: msgno (1-based) is right after the earlier ones were removed. told may be NULL. */

@@ -18,6 +18,7 @@ struct mailbox {
 	bool deleted;
 	struct journal_pos pos;		/* the view is what records before it say… */
 	uint64_t seq;			/* …the last of which has this number */
+	uint64_t n_seen;		/* records that were about this mailbox */
 	uint32_t epoch;			/* …of this epoch */
 	uint64_t seq_wanted;		/* while the journal is replayed for a view: how far */
 	bool loaded;
