@@ -2,8 +2,8 @@
 /* The engine door: ordered keys with values, in transactions, in the directory "index" of a store. What lies behind it is
  * derived data: the journal is the truth, and an engine that does not open is deleted and made anew from it. This
  * page is all that a new engine needs; tests/unit/test_engine.c holds every engine against it. There are engine_bdb.c
- * (Berkeley DB) and engine_mem.c (memory of the process, for tests); one is linked in: nothing above the door may
- * know which.
+ * (Berkeley DB), engine_lmdb.c (LMDB) and engine_mem.c (memory of the process, for tests); ./configure --with-engine
+ * chooses, and it is linked in: nothing above the door may know which.
  *
  * Promises of every engine:
  *

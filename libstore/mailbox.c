@@ -717,6 +717,8 @@ static enum err_kind load_step(struct mailbox *mb, struct index_load *l, uint64_
 		*out_upto = mb->s->ctl->tail.next_seq - 1;
 		k = index_keywords(mb->s, mb->id, &mb->kw, e);
 	}
+	if (k != ERR_OK)
+		*out_done = false;
 	if (k == ERR_CORRUPT)
 		k = index_drop(mb->s, e) == ERR_OK ? ERR_CORRUPT : ERR_TEMP;
 	else

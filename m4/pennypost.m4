@@ -56,4 +56,21 @@ done
 CPPFLAGS=$penny_save_CPPFLAGS
 LIBS=$penny_save_LIBS
 AC_MSG_RESULT([$penny_bdb_found${ENGINE_LIBS:+ ($ENGINE_CPPFLAGS $ENGINE_LIBS)}])
-test $penny_bdb_found = yes || AC_MSG_ERROR([Berkeley DB 5 with its header db.h is needed (Debian: libdb-dev)])])
+test $penny_bdb_found = yes || AC_MSG_ERROR([Berkeley DB 5 with its header db.h is needed (Debian: libdb-dev; else --with-engine=lmdb)])])
+
+# PENNY_CHECK_LMDB: finds LMDB 0.9: another file format than that of 0.9 can't be checked by libstore/lmdb_check.c.
+# Sets ENGINE_LIBS.
+AC_DEFUN([PENNY_CHECK_LMDB],
+[ENGINE_CPPFLAGS= ENGINE_LIBS=-llmdb
+penny_save_LIBS=$LIBS
+LIBS="$ENGINE_LIBS $LIBS"
+AC_MSG_CHECKING([for LMDB 0.9])
+AC_LINK_IFELSE([AC_LANG_PROGRAM([[
+#include <lmdb.h>
+#if MDB_VERSION_MAJOR != 0 || MDB_VERSION_MINOR != 9
+#error another one
+#endif
+]], [[MDB_env *env; return mdb_env_create(&env);]])],
+	[AC_MSG_RESULT([yes])],
+	[AC_MSG_ERROR([LMDB 0.9 with its header lmdb.h is needed (Debian: liblmdb-dev, Red Hat: lmdb-devel)])])
+LIBS=$penny_save_LIBS])

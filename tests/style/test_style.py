@@ -27,6 +27,7 @@ LAYERS = {
 # A system header, and the only files behind whose door it stands.
 DOORS = [
     (r"db\.h|db5.*/db\.h", lambda f: f == "libstore/engine_bdb.c"),
+    (r"lmdb\.h", lambda f: f == "libstore/engine_lmdb.c"),
     (r"openssl/.*", lambda f: f.startswith("libserve/")),
     (r"security/.*", lambda f: f == "authd/pam.c"),
     (r"seccomp\.h|linux/landlock\.h", lambda f: f.startswith("libserve/")),

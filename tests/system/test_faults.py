@@ -607,7 +607,7 @@ def _():
         index = os.path.join(p.store("alice"), "index")
         tried = 0
         for spoil in (garbage, some_bits, cut):
-            for pattern in ("*.db", "log.*", "__db.*", "*"):
+            for pattern in ("index.*", "log.*", "__db.*", "*"):
                 for live in (False, True):
                     s = Imap(p)
                     assert mailbox_state(s) == state, (spoil.__name__, pattern, live)
@@ -637,7 +637,7 @@ def _():
                         s.close()
                     neighbour.ok(b"NOOP")
         print("# %d files spoilt" % tried)
-        assert tried > 20
+        assert tried > 12
 
 
 @tap.test("the control file and the locks are lost, or the control file is garbage: made again from the journal", timeout=60)

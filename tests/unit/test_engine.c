@@ -345,7 +345,7 @@ static void test_model(void)
 	struct engine *en = open_new(&d);
 	bool ok = true;
 
-	for (int t = 0; t < 150 && ok; t++) {
+	for (int t = 0; t < 300 && ok; t++) {
 		before = m;
 		ok = engine_begin(en, NULL) == ERR_OK;
 		for (int n = rand() % 60; n >= 0 && ok; n--)
@@ -359,7 +359,7 @@ static void test_model(void)
 		if (rand() % 10 == 0) {
 			engine_close(&en, rand() % 2 == 0);
 			en = open_as(rand() % 2 == 0 ? ENGINE_CLEAN : ENGINE_DIED);
-			ok = ok && en != NULL;
+			REQUIRE(en != NULL);
 			if (!engine_facts.lasting)
 				memset(m.there, 0, sizeof m.there);
 		}

@@ -329,6 +329,59 @@ static struct state state_of(struct store *s, const char *name)
 	return st;
 }
 
+/* An octet in the middle of every 4 KiB of the index: found when it is entered, or only when a mailbox is read. */
+static void spoil_index(const struct dir *d)
+{
+	char path[300];
+	const char *names[] = { "index.db", "index.mdb" };
+	struct stat st;
+
+	for (size_t i = 0; i < COUNTOF(names); i++) {
+		int fd;
+
+		snprintf(path, sizeof path, "%s/index/%s", d->path, names[i]);
+		fd = open(path, O_RDWR);
+		if (fd < 0)
+			continue;	/* the other engine's */
+		REQUIRE(fstat(fd, &st) == 0);
+		for (off_t at = 2048; at < st.st_size; at += 4096) {
+			char c;
+
+			REQUIRE(pread(fd, &c, 1, at) == 1);
+			c ^= 4;
+			REQUIRE(pwrite(fd, &c, 1, at) == 1);
+		}
+		close(fd);
+	}
+}
+
+static void test_damaged_index(void)
+{
+	struct dir d = dir_make();
+	struct store *s = store_at(&d);
+	struct mailbox *mb;
+
+	for (int i = 0; i < 300; i++)
+		put_message(s, 1, str_of(small), i % 3 ? MSG_SEEN : 0, STR(""));
+	mb = mailbox_at_name(s, "INBOX");
+	mailbox_close(&mb);
+	store_close(&s);
+	for (int i = 0; i < 3; i++) {
+		spoil_index(&d);
+		s = store_at(&d);
+		mb = mailbox_at_name(s, "INBOX");
+		CHECK_AT(mailbox_n(mb) == 300, i);
+		for (uint32_t k = 0; k < mailbox_n(mb) && k < 300; k++) {
+			const struct message *m = mailbox_at(mb, k);
+
+			CHECK_AT(m->uid == k + 1 && (m->flags & MSG_SEEN) == (k % 3 ? MSG_SEEN : 0), k);
+		}
+		mailbox_close(&mb);
+		store_close(&s);
+	}
+	dir_remove(&d);
+}
+
 static void test_rebuild(void)
 {
 	struct dir d = dir_make();
@@ -511,6 +564,7 @@ static void all_tests(void)
 	test_folders();
 	test_many_folders();
 	test_rebuild();
+	test_damaged_index();
 	test_segments();
 	test_unchanged_since();
 	test_deleted_mailbox();
