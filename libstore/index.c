@@ -42,8 +42,12 @@ static enum err_kind skip_known(void *ctx, const struct journal_view *v, struct 
 static enum err_kind roll_by_scan(struct roll *r, uint32_t seg, struct err *e)
 {
 	struct journal_scan scan;
-	enum err_kind k = journal_scan(r->s->journal, seg, skip_known, r, &scan, e);
+	enum err_kind k;
 
+	r->whole = true;
+	r->at.part = 0;		/* what was done of a record may be done again */
+	k = journal_scan(r->s->journal, seg, skip_known, r, &scan, e);
+	r->whole = false;
 	if (k == ERR_OK) {
 		r->n_damaged += scan.n_damaged;
 		r->at.next = seg < r->s->ctl->tail.pos.seg ?
@@ -73,7 +77,8 @@ static enum err_kind roll_some(struct roll *r, struct err *e)
 	struct journal_view v;
 	enum err_kind k = ERR_OK;
 
-	for (int i = 0; i < RECORDS_PER_TXN && k == ERR_OK && pos_before(r->at.next, tail); i++) {
+	r->n_rows = 0;
+	while (r->n_rows++ < ROWS_PER_TXN && k == ERR_OK && pos_before(r->at.next, tail)) {
 		if (journal_read(r->s->journal, r->at.next, true, &v, NULL) == ERR_OK &&
 		    (v.h.prev_crc == r->at.crc || v.pos.seg != r->at.next.seg || r->at.seq == 0) &&
 		    v.h.seq > r->at.seq)

@@ -24,7 +24,7 @@ enum {
 	CHUNK_UIDS = 64,
 	VIEW_UIDS = 2048,
 	CACHE_CHUNKS = 1024,		/* changed chunks held back before they are written */
-	RECORDS_PER_TXN = 4096,		/* a few milliseconds */
+	ROWS_PER_TXN = 4096,		/* a few milliseconds */
 	SEAL_OCTETS = 4,		/* the checksum behind each value */
 	SPAN_MAX_UIDS = 1 << 24,	/* of a range in a mailbox whose UIDNEXT is not known any more */
 	LOAD_CHUNKS = 256,		/* of a mailbox, read under one hold of the lock */
@@ -38,7 +38,7 @@ struct index_pos {
 	uint64_t seq;
 	struct journal_pos next;
 	uint32_t crc;			/* of record seq */
-	uint32_t reserved;
+	uint32_t part;			/* how much of the record at `next` is done: of one that changes very many rows */
 };
 
 struct index_msg {
@@ -84,6 +84,9 @@ struct roll {
 	bool used[CACHE_CHUNKS];
 	uint16_t cached[CACHE_CHUNKS / 2];	/* which are used */
 	size_t n_cached;
+	size_t n_rows;			/* touched in this transaction */
+	bool whole;			/* no record is left in its middle */
+	bool partial;			/* the last one was */
 	struct index_pos at;
 	uint64_t n_damaged;
 };
@@ -112,7 +115,8 @@ enum err_kind row_keys(struct roll *r, struct str prefix, bool (*each)(void *ctx
 enum err_kind row_unseal(struct str key, struct str *value, struct err *e) CHECKED;
 /* The same of a value that is put by hand: sealed has room for ENGINE_VALUE_MAX_OCTETS. Errors: ERR_LIMIT. */
 enum err_kind row_seal(struct str key, struct str value, char *sealed, struct str *out, struct err *e) CHECKED;
-/* What one record does to the rows; moves r->at behind it. A payload that makes no sense is damage, counted and
+/* What one record does to the rows; moves r->at behind it, or into it when the transaction has touched enough rows (unless
+ * r->whole, or rows go to the table): then r->partial is set, and the next call with the same record goes on. A payload that makes no sense is damage, counted and
  * skipped. */
 enum err_kind roll_record(struct roll *r, const struct journal_view *v, struct err *e) CHECKED;
 /* The last UID of a range in that mailbox that makes sense: none is above UIDNEXT; lo is the first of the range. */

@@ -318,6 +318,16 @@ static enum err_kind damaged(struct roll *r)
 	return ERR_OK;
 }
 
+/* Has the transaction touched enough rows? Then the record goes on from `part` in the next one. */
+static bool leave_at(struct roll *r, uint32_t part)
+{
+	if (r->whole || r->table != NULL || r->n_rows < ROWS_PER_TXN)
+		return false;
+	r->at.part = part;
+	r->partial = true;
+	return true;
+}
+
 static enum err_kind roll_message(struct roll *r, const struct journal_view *v, struct err *e)
 {
 	struct rec_message m;
@@ -359,9 +369,10 @@ static enum err_kind roll_copy(struct roll *r, const struct journal_view *v, str
 
 	if (!rec_get_copy(v->payload, &c, &entries))
 		return damaged(r);
-	for (uint32_t i = 0; i < c.n && k == ERR_OK; i++) {
+	for (uint32_t i = r->at.part; i < c.n && k == ERR_OK && !leave_at(r, i); i++) {
 		struct copy_entry x = copy_entry_at(entries, i);
 
+		r->n_rows++;
 		k = add_msg(r, c.mailbox, &(struct index_msg){
 			.uid = c.first_uid + i, .flags = x.flags, .keywords = x.keywords,
 			.modseq = v->h.seq, .internaldate_s = x.internaldate_s, .seg = x.seg,
@@ -395,10 +406,14 @@ static enum err_kind for_ranges(struct roll *r, uint32_t mailbox, struct ranges 
 		struct uid_range u = range_at(ranges, i);
 		uint64_t highest = highest_uid(r, mailbox, u.lo);
 
+		u.lo = u.lo < r->at.part ? r->at.part : u.lo;
 		u.hi = u.hi < highest ? u.hi : (uint32_t)highest;
 		for (uint64_t uid = u.lo; uid <= u.hi && k == ERR_OK; uid = (uid / CHUNK_UIDS + 1) * CHUNK_UIDS) {
 			struct chunk *c;
 
+			if (leave_at(r, (uint32_t)uid))
+				return ERR_OK;
+			r->n_rows += CHUNK_UIDS;
 			if ((k = chunk_get(r, 'C', mailbox, (uint32_t)uid, &c, e)) == ERR_OK)
 				k = change(r, c, (uint32_t)uid, u.hi, v, how, e);
 		}
@@ -538,9 +553,10 @@ static enum err_kind put_all_aside(struct roll *r, uint32_t mailbox, const struc
 		k = row_keys(r, prefix, add_number, &l, e);
 	if (k == ERR_OK && l.no_memory)
 		k = err_set(e, ERR_TEMP, ENOMEM, "no memory to roll the index forward");
-	for (size_t i = 0; i < l.n && k == ERR_OK; i++) {
+	for (size_t i = 0; i < l.n && k == ERR_OK && !leave_at(r, 0); i++) {
 		struct chunk *c;
 
+		r->n_rows += CHUNK_UIDS;
 		if ((k = chunk_get(r, 'C', mailbox, l.v[i] * CHUNK_UIDS, &c, e)) == ERR_OK)
 			k = put_aside(r, c, 0, UINT32_MAX, v, NULL, e);
 	}
@@ -585,7 +601,7 @@ static enum err_kind roll_mailbox(struct roll *r, const struct journal_view *v, 
 		return damaged(r);
 	if ((m.state & MAILBOX_EXISTS) && !(m.state & MAILBOX_NOSELECT))
 		return ERR_OK;
-	if ((k = put_all_aside(r, m.id, v, e)) != ERR_OK ||
+	if ((k = put_all_aside(r, m.id, v, e)) != ERR_OK || r->partial ||
 	    (k = keep_name(r, &m, name, v->h.time_ms, e)) != ERR_OK ||
 	    (k = attrs_forget(r, m.id, e)) != ERR_OK)
 		return k;
@@ -603,8 +619,12 @@ enum err_kind roll_record(struct roll *r, const struct journal_view *v, struct e
 	};
 	enum err_kind k = ERR_OK;
 
+	r->partial = false;
 	if (v->h.type < COUNTOF(apply) && apply[v->h.type] != NULL)
 		k = apply[v->h.type](r, v, e);
+	if (r->partial)
+		return k;
+	r->at.part = 0;
 	r->at.seq = v->h.seq;
 	r->at.next = v->next;
 	r->at.crc = v->h.crc;
