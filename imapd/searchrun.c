@@ -138,6 +138,17 @@ static struct mailtext texts(const struct search_run *r)
 	return (struct mailtext){ r->text.prefix, r->text.body, &r->record };
 }
 
+/* The record has the decoded subject with blanks collapsed: as good as the field for what has no blanks. */
+static bool subject_decides(struct search_run *r, const struct search_node *n)
+{
+	if (!str_eq_nocase(n->name, STR("Subject")) || n->needle.folded.n == 0)
+		return false;
+	for (size_t i = 0; i < n->needle.folded.n; i++)
+		if ((unsigned char)n->needle.folded.p[i] <= ' ')
+			return false;
+	return need_record(r) && record_subject_is_whole(&r->record);
+}
+
 /* The record tells which fields a message has; what was put before it at delivery is not in the
  * record, so that only the names of an address or subject are sure to be absent. */
 static bool header_has(struct search_run *r, struct search_node *n)
@@ -148,6 +159,8 @@ static bool header_has(struct search_run *r, struct search_node *n)
 	};
 	struct mailtext t;
 
+	if (subject_decides(r, n))
+		return needle_in(&n->needle, record_subject(&r->record));
 	for (size_t i = 0; i < COUNTOF(never_added); i++)
 		if (str_eq_nocase(n->name, never_added[i]) &&
 		    (!need_record(r) || !record_may_have_field(&r->record, n->name)))

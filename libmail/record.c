@@ -52,6 +52,7 @@ enum {
 	ID_MAX_OCTETS = 998,			/* a line: RFC 5322 s.2.1.1 */
 	SUBJECT_LOOK_OCTETS = 4 * RECORD_SUBJECT_MAX_OCTETS,
 	SORT_KEY_MAX_OCTETS = 256,
+	CHARSET_GROWS = 3,			/* one octet becomes at most so many of UTF-8 */
 	PREVIEW_LOOK_OCTETS = 4 * 1024,
 	PREVIEW_LOOK_HTML_OCTETS = 32 * 1024,	/* style sheets come first */
 	FIELD_NAME_MAX_OCTETS = 65535
@@ -623,6 +624,24 @@ struct record_field record_field(const struct record *r, uint32_t ix)
 	uint32_t end = get_le32(p + F_OCTETS + (ix + 1 < r->n_fields ? 4 : 0));
 
 	return (struct record_field){ get_le32(p), get_le16(p + 8), at, end - at };
+}
+
+bool record_subject_is_whole(const struct record *r)
+{
+	const size_t all = limits[COUNTOF(limits) - 1].all_value_octets;
+	uint32_t hash = record_name_hash(STR("Subject"));
+	unsigned n = 0;
+
+	/* head_add counts a list's node for each value */
+	if (r->fields_cut || r->header_octets > all || r->n_fields * sizeof(struct head_value) > all - r->header_octets)
+		return false;
+	for (uint32_t i = 0; i < r->n_fields; i++) {
+		struct record_field f = record_field(r, i);
+
+		if (f.name_hash == hash && (++n > 1 || f.octets > RECORD_SUBJECT_MAX_OCTETS / CHARSET_GROWS))
+			return false;
+	}
+	return true;
 }
 
 bool record_may_have_field(const struct record *r, struct str name)

@@ -60,6 +60,9 @@ struct str record_bodystructure(const struct record *r);
 
 /* Decoded to UTF-8; empty when there is none. */
 struct str record_subject(const struct record *r);
+/* Does record_subject say all that the message's Subject fields do, but for how its blanks stand? True when there is at
+ * most one field and nothing of it was cut. */
+bool record_subject_is_whole(const struct record *r);
 struct str record_base_subject(const struct record *r);	/* RFC 5256 s.2.1, upper-cased by nobody */
 struct str record_preview(const struct record *r);	/* blanks collapsed */
 /* Normalised "<id>" without comments; empty when there is none. */

@@ -375,6 +375,36 @@ static void test_small_room(void)
 	arena_free(&small);
 }
 
+static void test_subject_whole(void)
+{
+	struct arena *a = arena_new(RECORD_ARENA_OCTETS);
+	struct buf m = BUF_INIT(1 << 20), b = BUF_INIT(RECORD_MAX_OCTETS);
+	struct record r;
+
+	for (int i = 0; i < 7; i++) {
+		bool whole = i < 3;
+
+		buf_reset(&m);
+		buf_reset(&b);
+		arena_reset(a);
+		for (int k = 0; k < (i == 3 ? 2000 : i == 4 ? 20 : 1); k++)
+			buf_printf(&m, "To: %.*s\r\n", i == 4 ? 1000 : 1, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+		for (int k = 0; i == 4 && k < 20000; k++)
+			buf_printf(&m, " x\r\n");
+		if (i != 1)
+			buf_printf(&m, "Subject: a%*sb\r\n", i == 5 ? 5000 : 3, "");
+		if (i == 6)
+			buf_put(&m, STR("SUBJECT: c\r\n"));
+		buf_put(&m, STR("\r\n"));
+		REQUIRE(record_make(a, buf_str(&m), &b, NULL) == ERR_OK && record_open(buf_str(&b), &r, NULL) == ERR_OK);
+		CHECK_AT(record_subject_is_whole(&r) == whole, i);
+		CHECK_AT(!whole || str_eq(record_subject(&r), i == 1 ? STR("") : STR("a b")), i);
+	}
+	buf_free(&m);
+	buf_free(&b);
+	arena_free(&a);
+}
+
 int main(void)
 {
 	arena = arena_new(RECORD_ARENA_OCTETS);
@@ -386,5 +416,6 @@ int main(void)
 	test_damage();
 	test_small_room();
 	arena_free(&arena);
+	test_subject_whole();
 	return tap_done();
 }
