@@ -143,7 +143,7 @@ static enum err_kind enter(struct check *c, bool *out_more, struct err *e)
 		return k;
 	if (k != ERR_CORRUPT)
 		return err_set(e, k, why.sys, "%s", why.text);
-	c->index_useless = true;
+	c->index_useless = c->index_damaged = true;
 	found(c, "index.unusable\tThe index can't be used (%s). Nothing is lost: it is made anew from the journal when it is "
 	    "needed.", why.text);
 	return store_make_durable_locked(c->s, e);
@@ -425,7 +425,7 @@ static void damaged_value(struct check *c)
 {
 	if (!c->index_useless)
 		found(c, "index.damaged\tThe index is damaged. Nothing is lost: it is made anew from the journal.");
-	c->index_useless = true;
+	c->index_useless = c->index_damaged = true;
 }
 
 static void compare_part(struct check *c, const struct part *p, char last[ENGINE_KEY_MAX_OCTETS], size_t *n_last)
@@ -743,6 +743,8 @@ static void check_name(struct check *c, const struct ctl_slot *ctl, const struct
 	    ctl->uidnext >= journal->uidnext && ctl->n_messages == journal->n_messages &&
 	    ctl->n_unseen == journal->n_unseen && ctl->octets == journal->octets &&
 	    ctl->modseq == journal->modseq && ctl->n_keywords == journal->n_keywords &&
+	    ctl->quota.set == journal->quota.set && ctl->quota.storage_octets == journal->quota.storage_octets &&
+	    ctl->quota.n_messages == journal->quota.n_messages &&
 	    str_eq(str_n(ctl->name, ctl->name_octets), str_n(journal->name, journal->name_octets)))
 		return;
 	c->slots_differ = true;

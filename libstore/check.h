@@ -28,7 +28,8 @@ struct check {
 	void *ctx;
 	uint64_t n_bad, n_leftovers;
 	bool journal_damaged;
-	bool index_useless;		/* does not open, or values in it are damaged */
+	bool index_useless;		/* there is none, it does not open, or values in it are damaged */
+	bool index_damaged;		/* one of the latter */
 	bool slots_differ;		/* names, numbers or counters of the control file and of the journal */
 	bool counters_differ;		/* counters and rows */
 	struct key_list diff;		/* where index and journal differ */
@@ -53,5 +54,13 @@ const char *check_mailbox_name(const struct check *c, uint32_t id);
  * and *seq: where the tail is, and the index too. Ends with check_unlock. */
 enum err_kind check_lock(struct check *c, struct journal_pos *pos, uint64_t *seq, struct err *e) CHECKED;
 void check_unlock(struct check *c);
+
+/* -- mend.c -- */
+/* Makes the directory damaged/ and gives a name in it that is not taken: <stem>, <stem>-1, … */
+enum err_kind aside_name(const struct store *s, const char *stem, char out[96], struct err *e) CHECKED;
+/* Writes segment seg, which is not the tail, anew: every record stays where it is, LOST records fill the gaps. The file as
+ * it was goes to damaged/. after: the number of the last record before the segment, 0 when that is not known; next_first:
+ * the first one behind it. Says what it did. */
+enum err_kind mend_segment(struct check *c, uint32_t seg, uint64_t after, uint64_t next_first, struct err *e) CHECKED;
 
 #endif

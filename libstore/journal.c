@@ -368,6 +368,11 @@ static uint32_t rec_crc(uint64_t salt, const struct rec_header *h, const struct 
 	return crc32c(c, zeros, pad);
 }
 
+uint32_t journal_record_crc(const struct seg_header *seg, const struct rec_header *h, struct str payload)
+{
+	return rec_crc(seg->salt, h, &payload, 1, 0);
+}
+
 static bool write_fully(int fd, struct iovec *iov, int n, off_t off)
 {
 	while (n > 0) {

@@ -122,6 +122,8 @@ struct journal_part {
 };
 enum err_kind journal_scan_part(struct journal *j, const struct journal_part *p, struct journal_scan *out,
     struct err *e) CHECKED;
+/* The checksum that a record must have, for who writes a segment anew. */
+uint32_t journal_record_crc(const struct seg_header *seg, const struct rec_header *h, struct str payload);
 /* Removes the segments before `first`, oldest first, durably. Their records must be dead: compaction. Views and
  * descriptors that this process has of them stay valid. */
 enum err_kind journal_remove_before(struct journal *j, uint32_t first, struct err *e) CHECKED;

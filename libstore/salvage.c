@@ -121,7 +121,8 @@ bool salvage_header(const char *map, size_t n, uint32_t number, struct seg_heade
 	if (off == sizeof was) {
 		out->first_seq = first.seq;
 		out->prev_crc = first.prev_crc;
-	} else if (was.first_seq >= first.seq || was.first_seq + SEG_MAP_OCTETS / sizeof first < first.seq) {
+	} else if (was.first_seq == 0 || was.first_seq >= first.seq ||
+	    was.first_seq + SEG_MAP_OCTETS / sizeof first < first.seq) {
 		out->first_seq = first.seq;
 	}
 	if (was.created_ms > first.time_ms || was.created_ms + CREATED_SLACK_MS < first.time_ms)

@@ -128,9 +128,24 @@ enum err_kind store_purge(struct store *s, struct store_compact_result *out, str
 /* For the end of a session, when nobody waits: compacts when a segment has ended since the last look. Costs nothing
  * otherwise. Failures are left for the next time. */
 void store_tend(struct store *s);
-/* Verifies everything readable without changing it: journal chain and checksums, index against journal,
- * large bodies. Each finding is passed to `report` (may be NULL). *out_n_bad counts them. */
-enum err_kind store_check(struct store *s, void (*report)(void *ctx, const char *finding), void *ctx,
+/* Compares everything that can be compared, without changing it and beside open sessions: the journal's chain and
+ * checksums, the index row by row with what the journal says, counters and names, every message's octets, large bodies, and
+ * files that nothing needs. Holds the lock only for instants, keeps compaction away meanwhile, takes about 60 octets of
+ * memory a message. report (may be NULL) gets a line for each finding: a word for its kind, fields "key=value" behind tabs,
+ * and a sentence; lines whose word begins with "note." or "leftover." are no findings. *out_n_bad counts findings.
+ * Errors: ERR_BUSY, ERR_TEMP (begin again), ERR_NOSPC. */
+enum err_kind store_check(struct store *s, void (*report)(void *ctx, const char *line), void *ctx,
     uint64_t *out_n_bad, struct err *e) CHECKED;
+/* Checks, and puts right what can be, beside open sessions; nothing that could still be of use is deleted: it goes to the
+ * directory damaged/. What the journal has lost and the index still knows is written into the journal again. Messages whose
+ * octets are lost are expunged, with what remains of them in damaged/: a message that can't be fetched keeps clients from
+ * synchronizing a mailbox at all. Lines about what was done begin with "repaired.". A second repair does nothing. */
+struct store_repair_result {
+	uint64_t n_found;		/* findings before */
+	uint64_t n_repaired;		/* things done */
+	uint64_t n_left;		/* findings afterwards */
+};
+enum err_kind store_repair(struct store *s, void (*report)(void *ctx, const char *line), void *ctx,
+    struct store_repair_result *out, struct err *e) CHECKED;
 
 #endif
