@@ -224,6 +224,10 @@ static void say_gap(struct check *c, const struct gap *g)
 		found(c, "journal.nonsense\tsegment=%u\tfrom=%u\tThe record at octet %u of journal segment %u does not make "
 		    "sense although its checksum is right: it is left out.", g->seg, g->from, g->from, g->seg);
 		break;
+	case GAP_UNSETTLED:
+		found(c, "journal.lost\tsegment=%u\tlost=%llu\tfirst=%llu\tlast=%llu\tIn journal segment %u %llu records were "
+		    "found missing when the store was opened.", g->seg, n, first, last, g->seg, n);
+		break;
 	case GAP_SEQUENCE:
 		found(c, "journal.gap\tsegment=%u\tlost=%llu\tfirst=%llu\tlast=%llu\tBefore journal segment %u %llu records "
 		    "are missing.", g->seg, n, first, last, g->seg, n);
@@ -327,24 +331,23 @@ static void add_diff(struct check *c, struct str key)
 	c->diff.v[c->diff.n++] = str_n(copy, key.n);
 }
 
-/* Rows of expunged messages go from the index when compaction takes their octets, and so does what belongs to a deleted
- * mailbox: the journal may still tell of them. */
-static bool may_be_forgotten(const struct check *c, struct str key)
+/* Rows of expunged messages, and what belongs to a deleted mailbox, are of no use any more when compaction has taken
+ * their segments: the index forgets them some time, and the journal may have forgotten them before. */
+static bool is_of_the_dead(const struct check *c, struct str key)
 {
-	return key.p[0] == 'G' || key.p[0] == 'D' ||
+	return key.p[0] == 'D' ||
 	    (key.p[0] == 'K' && key.n >= 5 && ctl_find_id(&c->sh->s, get_be32(key.p + 1)) == NULL);
 }
 
 /* Rows in segments that are gone count as forgotten: that they were is not journaled, and a power cut brings them back. */
-static bool is_part_of(const struct check *c, struct str index, struct str journal)
+static bool gone_rows_agree(const struct check *c, struct str index, struct str journal)
 {
 	size_t row = sizeof(struct index_gone), at = 0;
+	struct index_gone g;
 
 	for (size_t i = 0; i + row <= index.n; i += row) {
-		struct index_gone g;
-
-		memcpy(&g, index.p + i, sizeof g);
-		if (g.m.seg < c->s->ctl->first_seg)
+		memcpy(&g, index.p + i, row);
+		if (g.m.seg < c->sh->s.ctl->first_seg)
 			continue;
 		while (at + row <= journal.n && memcmp(journal.p + at, index.p + i, row) != 0)
 			at += row;
@@ -359,9 +362,7 @@ static bool agree(const struct check *c, struct str key, bool in_index, struct s
 {
 	if (in_index == in_journal && str_eq(index, journal))
 		return true;
-	if (in_index)
-		return key.p[0] == 'G' && is_part_of(c, index, journal);
-	return may_be_forgotten(c, key);
+	return key.p[0] == 'G' ? gone_rows_agree(c, index, journal) : is_of_the_dead(c, key);
 }
 
 static void compare(struct check *c, struct str key, struct str value)

@@ -60,6 +60,7 @@ enum err_kind store_roll(struct store *s, struct err *e)
 
 	s->ctl->inside_journal = 1;
 	k = roll(s, e);
+	ctl_seal(s);
 	s->ctl->inside_journal = 0;
 	return k;
 }
@@ -101,10 +102,13 @@ enum err_kind store_append(struct store *s, const struct journal_rec *r, size_t 
 	at = s->ctl->tail.pos;
 	if (k == ERR_OK)
 		k = journal_append(s->journal, r, n, &s->ctl->tail, out_pos, e);
+	if (k == ERR_NOENT || k == ERR_CORRUPT)		/* the segment is not what it was: the mark stays for the next owner */
+		return err_set(e, ERR_TEMP, 0, "the journal's last segment is damaged");
 	/* when applying fails the records stand: the mark stays, and the next owner of the lock reads ctl anew */
 	if (k == ERR_OK && (k = apply_group(s, at, n, e)) != ERR_OK)
 		return k;
 	s->ctl->appended_seq = s->ctl->tail.next_seq - 1;
+	ctl_seal(s);
 	s->ctl->inside_journal = 0;
 	if (k == ERR_OK && out_seq != NULL)
 		*out_seq = s->ctl->tail.next_seq - 1;

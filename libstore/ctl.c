@@ -14,6 +14,7 @@
 
 #include "../libbase/buf.h"
 #include "../libbase/clock.h"
+#include "crc32c.h"
 #include "store_int.h"
 
 static size_t ctl_size(uint32_t cap_slots)
@@ -104,18 +105,81 @@ enum err_kind ctl_remap(struct store *s, struct err *e)
 	return (size_t)st.st_size > s->ctl_octets ? map_ctl(s, (size_t)st.st_size, e) : ERR_OK;
 }
 
-bool ctl_is_sound(const struct store *s)
+/* -- seals: what lies in shared memory may be hit by anything -- */
+
+static uint32_t head_seal(const struct ctl_head *c)
+{
+	const uint64_t v[] = { c->store_id, c->tail.pos.seg, c->tail.pos.off, c->tail.zero_end, c->tail.crc,
+		c->tail.next_seq, c->cap_slots, c->n_slots, c->next_mailbox_id, c->last_uidvalidity, c->has_roots,
+		c->quota.set, c->quota.storage_octets, c->quota.n_messages };
+
+	return crc32c(0, v, sizeof v);
+}
+
+static uint32_t slot_seal(const struct ctl_slot *slot)
+{
+	size_t n = slot->name_octets < sizeof slot->name ? slot->name_octets : sizeof slot->name;
+	size_t from = offsetof(struct ctl_slot, id);
+
+	return crc32c(0, (const char *)slot + from, offsetof(struct ctl_slot, name) - from + n);
+}
+
+void ctl_seal_slot(struct ctl_slot *slot)
+{
+	slot->seal = slot_seal(slot);
+}
+
+void ctl_seal(struct store *s)
+{
+	s->ctl->seal = head_seal(s->ctl);
+}
+
+bool ctl_slot_is_sound(const struct ctl_slot *slot)
+{
+	return slot->seal == slot_seal(slot);
+}
+
+bool ctl_head_is_sound(const struct store *s)
 {
 	const struct ctl_head *c = s->ctl;
 
 	return memcmp(c->magic, CTL_MAGIC, sizeof c->magic) == 0 && c->version == CTL_VERSION &&
-	    memcmp(c->boot_id, s->env.boot_id, sizeof c->boot_id) == 0 && c->inside_journal == 0 &&
-	    c->broken == 0 && ctl_size(c->cap_slots) <= s->ctl_octets;
+	    c->seal == head_seal(c) && c->n_slots <= c->cap_slots && ctl_size(c->cap_slots) <= s->ctl_octets &&
+	    c->appended_seq == c->tail.next_seq - 1 && c->durable_seq <= c->appended_seq &&
+	    c->first_seg <= c->tail.pos.seg;
+}
+
+bool ctl_is_sound(const struct store *s)
+{
+	const struct ctl_head *c = s->ctl;
+
+	return c->inside_journal == 0 && c->broken == 0 &&
+	    memcmp(c->boot_id, s->env.boot_id, sizeof c->boot_id) == 0 && ctl_head_is_sound(s);
+}
+
+/* Only the lock's owner can do something about it, and not in the middle of a change. */
+static bool can_recover(const struct store *s)
+{
+	return s->lock_depth > 0 && s->ctl->inside_journal == 0;
+}
+
+static bool all_slots_are_sound(const struct store *s)
+{
+	for (uint32_t i = 0; i < s->ctl->n_slots; i++) {
+		if (!ctl_slot_is_sound(&ctl_slots(s)[i]))
+			return false;
+	}
+	return true;
+}
+
+enum err_kind ctl_believe(struct store *s, struct err *e)
+{
+	return !can_recover(s) || all_slots_are_sound(s) ? ERR_OK : ctl_recover(s, e);
 }
 
 /* -- slots -- */
 
-struct ctl_slot *ctl_find_id(const struct store *s, uint32_t id)
+static struct ctl_slot *find_id(const struct store *s, uint32_t id)
 {
 	struct ctl_slot *slot = ctl_slots(s);
 	uint32_t n = s->ctl->n_slots, at = id < n ? id : n;
@@ -133,15 +197,40 @@ struct ctl_slot *ctl_find_id(const struct store *s, uint32_t id)
 	return NULL;
 }
 
-struct ctl_slot *ctl_find_name(const struct store *s, struct str name)
+/* Whoever looks for a slot changes nothing, unless what he finds is damaged. */
+static bool recover_for(const struct store *s)
+{
+	return ctl_recover((struct store *)(uintptr_t)s, NULL) == ERR_OK;
+}
+
+struct ctl_slot *ctl_find_id(const struct store *s, uint32_t id)
+{
+	struct ctl_slot *slot = find_id(s, id);
+
+	if (slot == NULL || !can_recover(s) || ctl_slot_is_sound(slot))
+		return slot;
+	return recover_for(s) ? find_id(s, id) : NULL;
+}
+
+static struct ctl_slot *find_name(const struct store *s, struct str name)
 {
 	struct ctl_slot *slot = ctl_slots(s);
 
 	for (uint32_t i = 0; i < s->ctl->n_slots; i++) {
-		if (slot[i].state != 0 && str_eq(str_n(slot[i].name, slot[i].name_octets), name))
+		if (slot[i].state != 0 && slot[i].name_octets < sizeof slot[i].name &&
+		    str_eq(str_n(slot[i].name, slot[i].name_octets), name))
 			return &slot[i];
 	}
 	return NULL;
+}
+
+struct ctl_slot *ctl_find_name(const struct store *s, struct str name)
+{
+	struct ctl_slot *slot = find_name(s, name);
+
+	if (!can_recover(s) || (slot != NULL ? ctl_slot_is_sound(slot) : all_slots_are_sound(s)))
+		return slot;
+	return recover_for(s) ? find_name(s, name) : NULL;
 }
 
 static enum err_kind grow_slots(struct store *s, struct err *e)
@@ -193,6 +282,7 @@ static void set_limits(struct store *s, const struct rec_quota *q)
 		s->ctl->quota = l;
 	} else if (slot != NULL) {	/* else it was deleted meanwhile */
 		slot->quota = l;
+		ctl_seal_slot(slot);
 		s->ctl->has_roots = 1;
 	}
 }
@@ -255,6 +345,7 @@ static enum err_kind apply_snapshot(struct store *s, const struct journal_view *
 			.name_octets = m.name_octets,
 		};
 		memcpy(slot->name, rest.p, m.name_octets);
+		ctl_seal_slot(slot);
 		rest = str_skip(rest, (m.name_octets + 7u) & ~(size_t)7);
 	}
 	return apply_snapshot_quotas(s, snap.n_quotas, rest, v, e);
@@ -307,6 +398,7 @@ static enum err_kind apply_mailbox(struct store *s, const struct journal_view *v
 	slot->name_octets = m.name_octets;
 	memcpy(slot->name, name.p, name.n);
 	slot->name[name.n] = '\0';
+	ctl_seal_slot(slot);
 	if (m.id >= s->ctl->next_mailbox_id)
 		s->ctl->next_mailbox_id = m.id + 1;
 	if (m.uidvalidity > s->ctl->last_uidvalidity)
@@ -413,6 +505,7 @@ enum err_kind ctl_apply(struct store *s, const struct journal_view *v, struct er
 		slot->modseq = v->h.seq;
 	octets = slot->octets;
 	k = apply[v->h.type](slot, v, e);
+	ctl_seal_slot(slot);
 	if (k == ERR_OK && v->h.type == REC_EXPUNGE)
 		note_large(s, octets - slot->octets);
 	return k;
@@ -483,6 +576,7 @@ static enum err_kind lay_out(struct store *s, struct journal_tail *tail, struct 
 		return k;
 	*slot = (struct ctl_slot){ .id = 1, .state = MAILBOX_EXISTS, .uidnext = 1, .recent_uid = 1,
 		.uidvalidity = s->ctl->last_uidvalidity, .modseq = 1, .name_octets = 5, .name = "INBOX" };
+	ctl_seal_slot(slot);
 	k = ctl_snapshot(s, &snap) ?
 	    journal_create(s->journal, s->ctl->store_id, buf_str(&snap), tail, e) :
 	    err_set(e, ERR_TEMP, 0, "no memory for snapshot");
@@ -563,27 +657,34 @@ static enum err_kind apply_to_ctl(void *ctx, const struct journal_view *v, struc
 	return ctl_apply(ctx, v, e);
 }
 
-static enum err_kind replay(struct store *s, uint32_t first, uint32_t last, struct journal_tail *tail,
-    struct err *e)
+static enum err_kind replay(struct store *s, const struct ctl_memory *m, uint32_t first, uint32_t last,
+    struct journal_tail *tail, struct err *e)
 {
 	uint32_t from = last;
 	struct journal_scan scan = { 0 };
 	struct seg_header h;
-	enum err_kind k;
+	bool lost;
+	enum err_kind k = ERR_OK;
 
-	while (!has_snapshot(s, from)) {
-		if (from-- == first)
-			return err_set(e, ERR_CORRUPT, 0, "no segment with a whole snapshot");
+	while (from > first && !has_snapshot(s, from))
+		from--;
+	if (!has_snapshot(s, from))
+		k = slots_without_snapshot(s, m, first, last, e);
+	for (uint32_t seg = from; k == ERR_OK && seg <= last; seg++) {
+		k = journal_scan(s->journal, seg, apply_to_ctl, s, &scan, e);
+		if ((k == ERR_NOENT || k == ERR_CORRUPT) && seg < last)
+			k = ERR_OK;	/* a lost segment costs what was in it */
 	}
-	for (uint32_t seg = from; seg <= last; seg++) {
-		if ((k = journal_scan(s->journal, seg, apply_to_ctl, s, &scan, e)) != ERR_OK)
-			return k;
-	}
-	if ((k = journal_segment(s->journal, last, &h, e)) != ERR_OK ||
+	if (k != ERR_OK || (k = journal_segment(s->journal, last, &h, e)) != ERR_OK)
+		return k;
+	lost = end_is_lost(m, &h, last, &scan);
+	if ((lost && (k = keep_lost_end(s, m, last, e)) != ERR_OK) ||
 	    (k = journal_cut(s->journal, scan.end, e)) != ERR_OK)
 		return k;
-	s->ctl->store_id = h.store_id;
+	s->ctl->store_id = journal_header_damaged(s->journal, last) && m->sound ? m->store_id : h.store_id;
 	*tail = (struct journal_tail){ scan.end, scan.end.off, scan.end_crc, scan.end_seq + 1, scan.end_seq };
+	if (lost)
+		return go_on_behind(s, m, &scan, tail, e);
 	if (scan.ended) {
 		/* whoever ended the segment died before the next one was there: take the end back */
 		tail->pos.off -= sizeof(struct rec_header);
@@ -634,15 +735,21 @@ enum err_kind ctl_recover(struct store *s, struct err *e)
 	struct ctl_head *c = s->ctl;
 	bool same_boot = memcmp(c->magic, CTL_MAGIC, sizeof c->magic) == 0 &&
 	    memcmp(c->boot_id, s->env.boot_id, sizeof c->boot_id) == 0;
+	struct ctl_memory memory;
 	struct journal_tail tail;
 	uint32_t first, last;
-	enum err_kind k;
+	enum err_kind k = ctl_remember(s, &memory, e);
 
+	if (k != ERR_OK)
+		return err_note(e, "recovery");
 	c->inside_journal = 1;
 	if (c->cap_slots == 0 || ctl_size(c->cap_slots) > s->ctl_octets)
 		c->cap_slots = (uint32_t)((s->ctl_octets - CTL_HEAD_OCTETS) / sizeof(struct ctl_slot));
 	k = journal_range(s->journal, &first, &last, e);
-	if (k == ERR_NOENT) {
+	if (k == ERR_NOENT && memory.sound) {
+		k = go_on_without(s, &memory, &tail, e);
+		first = tail.pos.seg;
+	} else if (k == ERR_NOENT) {
 		first = 1;
 		k = lay_out(s, &tail, e);
 	} else if (k == ERR_OK && (k = last_sound_segment(s, first, &last, e)) == ERR_CORRUPT &&
@@ -650,14 +757,18 @@ enum err_kind ctl_recover(struct store *s, struct err *e)
 		/* whoever laid out the store died over it: it has never been open */
 		if ((k = put_aside(s, last, e)) == ERR_OK)
 			k = lay_out(s, &tail, e);
+	} else if (k == ERR_CORRUPT && memory.sound && (k = put_aside(s, last, e)) == ERR_OK) {
+		k = go_on_without(s, &memory, &tail, e);
+		first = tail.pos.seg;
 	} else if (k == ERR_OK) {
 		if (same_boot && c->broken && (k = cut_undurable(s, last, e)) == ERR_OK)
 			k = last_sound_segment(s, first, &last, e);
 		if (k == ERR_OK)
-			k = replay(s, first, last, &tail, e);
+			k = replay(s, &memory, first, last, &tail, e);
 		if (k == ERR_OK)
 			k = journal_sync(s->journal, tail.pos.seg, e);
 	}
+	ctl_memory_free(&memory);
 	if (k != ERR_OK)
 		return err_note(e, "recovery");
 	c = s->ctl;		/* may have been mapped anew */
@@ -675,6 +786,7 @@ enum err_kind ctl_recover(struct store *s, struct err *e)
 	c->broken = 0;
 	memcpy(c->boot_id, s->env.boot_id, sizeof c->boot_id);
 	memcpy(c->magic, CTL_MAGIC, sizeof c->magic);
+	ctl_seal(s);
 	c->inside_journal = 0;
 	return ERR_OK;
 }

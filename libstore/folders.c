@@ -98,6 +98,10 @@ enum err_kind store_list(struct store *s, struct arena *a, struct mailbox_info *
 
 	if ((k = store_lock(s, e)) != ERR_OK)
 		return k;
+	if ((k = ctl_believe(s, e)) != ERR_OK) {
+		store_unlock(s);
+		return k;
+	}
 	m = arena_array(a, s->ctl->n_slots, sizeof *m);
 	for (uint32_t i = 0; m != NULL && ok && i < s->ctl->n_slots; i++) {
 		if (slot_shown(&ctl_slots(s)[i]))

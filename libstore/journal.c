@@ -282,6 +282,15 @@ enum err_kind journal_segment(struct journal *j, uint32_t seg, struct seg_header
 	return k;
 }
 
+bool journal_reaches(struct journal *j, struct journal_pos pos)
+{
+	char name[32];
+	struct stat st;
+
+	segment_name(name, pos.seg);
+	return fstatat(j->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size >= (off_t)pos.off;
+}
+
 bool journal_header_damaged(struct journal *j, uint32_t seg)
 {
 	size_t at = seg_lower_bound(j, seg);
@@ -534,14 +543,13 @@ static enum err_kind sync_journal_dir(struct journal *j, struct err *e)
 	return k;
 }
 
-/* Writes header and snapshot of a new segment; tail->pos.seg is the segment that ended (0: none). It gets its name when
+/* Writes header and first record of a new segment; tail->pos.seg is the segment that ended (0: none). It gets its name when
  * both are on the disk: a segment never lacks them. What a process that died here left is written over. */
-static enum err_kind segment_start(struct journal *j, uint64_t store_id, struct str snapshot,
-    struct journal_tail *tail, struct err *e)
+static enum err_kind segment_start(struct journal *j, uint64_t store_id, const struct journal_rec *first,
+    uint64_t seq, struct journal_tail *tail, struct err *e)
 {
 	struct journal_tail t = *tail;
 	struct segment s = { .number = tail->pos.seg + 1, .fd = -1 };
-	struct journal_rec rec = { REC_SNAPSHOT, { snapshot } };
 	char name[32], making[32];
 	struct iovec iov = { &s.h, sizeof s.h };
 	enum err_kind k = ERR_OK;
@@ -563,11 +571,12 @@ static enum err_kind segment_start(struct journal *j, uint64_t store_id, struct 
 	t.pos = (struct journal_pos){ s.number, sizeof s.h };
 	t.zero_end = 0;
 	t.durable_seq = t.next_seq - 1;
-	if ((k = zero_ahead(&s, &t, journal_group_octets(&rec, 1), false, e)) == ERR_OK) {
+	t.next_seq = seq;
+	if ((k = zero_ahead(&s, &t, journal_group_octets(first, 1), false, e)) == ERR_OK) {
 		if (!write_fully(s.fd, &iov, 1, 0))
 			k = err_sys(e, errno, "write %s", making);
 		else
-			k = write_group(&s, &rec, 1, &t, NULL, e);
+			k = write_group(&s, first, 1, &t, NULL, e);
 	}
 	if (k == ERR_OK && (fsync(s.fd) < 0 || renameat(j->dirfd, making, j->dirfd, name) < 0))
 		k = err_sys(e, errno, "finish %s", name);
@@ -585,7 +594,28 @@ enum err_kind journal_create(struct journal *j, uint64_t store_id, struct str sn
     struct journal_tail *tail, struct err *e)
 {
 	*tail = (struct journal_tail){ .next_seq = 1 };
-	return segment_start(j, store_id, snapshot, tail, e);
+	return journal_begin(j, store_id, snapshot, tail, e);
+}
+
+enum err_kind journal_begin(struct journal *j, uint64_t store_id, struct str snapshot, struct journal_tail *tail,
+    struct err *e)
+{
+	return segment_start(j, store_id, &(struct journal_rec){ REC_SNAPSHOT, { snapshot } }, tail->next_seq, tail, e);
+}
+
+enum err_kind journal_fill(struct journal *j, uint64_t store_id, uint64_t last_seq, struct journal_tail *tail,
+    struct err *e)
+{
+	struct rec_lost lost = { tail->next_seq, 0, 0, 0 };
+	struct journal_rec rec = { REC_LOST, { str_n((const char *)&lost, sizeof lost) } }, end = { REC_END, { { NULL, 0 } } };
+	struct journal_tail t = *tail;
+	enum err_kind k;
+
+	if ((k = segment_start(j, store_id, &rec, last_seq, &t, e)) != ERR_OK ||
+	    (k = journal_append(j, &end, 1, &t, NULL, e)) != ERR_OK || (k = journal_sync(j, t.pos.seg, e)) != ERR_OK)
+		return k;
+	*tail = t;
+	return ERR_OK;
 }
 
 enum err_kind journal_roll(struct journal *j, struct str snapshot, struct journal_tail *tail,
@@ -599,7 +629,7 @@ enum err_kind journal_roll(struct journal *j, struct str snapshot, struct journa
 	if ((k = journal_segment(j, t.pos.seg, &h, e)) != ERR_OK ||
 	    (k = journal_append(j, &end, 1, &t, NULL, e)) != ERR_OK ||
 	    (k = journal_sync(j, t.pos.seg, e)) != ERR_OK ||
-	    (k = segment_start(j, h.store_id, snapshot, &t, e)) != ERR_OK)
+	    (k = journal_begin(j, h.store_id, snapshot, &t, e)) != ERR_OK)
 		return err_note(e, "new segment");
 	*tail = t;
 	return ERR_OK;
@@ -607,6 +637,7 @@ enum err_kind journal_roll(struct journal *j, struct str snapshot, struct journa
 
 enum err_kind journal_sync(struct journal *j, uint32_t seg, struct err *e)
 {
+	struct stat st;
 	int fd;
 	enum err_kind k = journal_fd(j, seg, &fd, e);
 
@@ -614,6 +645,8 @@ enum err_kind journal_sync(struct journal *j, uint32_t seg, struct err *e)
 		return k;
 	if (fdatasync(fd) < 0)
 		return err_sys(e, errno, "sync segment %u", seg);
+	if (fstat(fd, &st) < 0 || st.st_nlink == 0)	/* what nobody can open any more is not durable */
+		return err_set(e, ERR_TEMP, 0, "segment %u was removed", seg);
 	return ERR_OK;
 }
 

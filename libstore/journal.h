@@ -49,6 +49,12 @@ struct journal_rec {
 
 /* Octets that n records take, headers and padding included. */
 size_t journal_group_octets(const struct journal_rec *r, size_t n);
+/* Makes a segment behind the tail's that holds only a LOST record, for the numbers tail->next_seq … last_seq, and its end; the
+ * tail is behind that then. And one that begins with a snapshot, when the tail's has ended. Both durable on return. */
+enum err_kind journal_fill(struct journal *j, uint64_t store_id, uint64_t last_seq, struct journal_tail *tail,
+    struct err *e) CHECKED;
+enum err_kind journal_begin(struct journal *j, uint64_t store_id, struct str snapshot, struct journal_tail *tail,
+    struct err *e) CHECKED;
 /* True when a group of that size must open a new segment first, segments being roll_octets long: the caller then calls
  * journal_roll. */
 bool journal_must_roll(const struct journal_tail *tail, size_t group_octets, size_t roll_octets);
@@ -83,6 +89,8 @@ enum err_kind journal_fd(struct journal *j, uint32_t seg, int *out_fd, struct er
  * journal_header_damaged tells. Errors: ERR_NOENT, ERR_CORRUPT. */
 enum err_kind journal_segment(struct journal *j, uint32_t seg, struct seg_header *out, struct err *e)
     CHECKED;
+/* Is there a segment file that reaches to pos? One system call, nothing is read. */
+bool journal_reaches(struct journal *j, struct journal_pos pos);
 /* Of a segment that journal_segment has found. */
 bool journal_header_damaged(struct journal *j, uint32_t seg);
 /* Forgets what is known of a segment: its file was replaced. No view of it may be in use. */

@@ -129,7 +129,7 @@ static uint32_t crc_before(const struct mend *m, uint32_t off)
 
 static void fill_hole(struct mend *m, const struct hole *hole)
 {
-	struct rec_lost lost = { hole->first_seq, hole->to - hole->from };
+	struct rec_lost lost = { hole->first_seq, hole->to - hole->from, 1, 0 };
 	size_t room = hole->to - hole->from - sizeof(struct rec_header);
 
 	put_record(m, hole->from, (struct rec_header){ .octets = hole->to - hole->from, .type = REC_LOST,
@@ -160,7 +160,7 @@ static enum err_kind scan(struct mend *m, uint32_t seg, uint64_t after, uint64_t
 		const struct gap *g = &m->c->sh->gap[i];
 		struct rec_header h;
 
-		if (g->seg != seg || g->kind != GAP_NONSENSE)
+		if (g->seg != seg || (g->kind != GAP_NONSENSE && g->kind != GAP_UNSETTLED))
 			continue;
 		memcpy(&h, m->p + g->from, sizeof h);
 		add_hole(m, (struct hole){ g->from, g->to, g->first_seq, g->last_seq, h.flags });

@@ -218,7 +218,9 @@ struct rec_quota {
 
 struct rec_lost {
 	uint64_t first_seq;		/* the record's own seq is the last number that is lost */
-	uint64_t octets;		/* of the journal that were damaged; 0: a whole segment was missing */
+	uint64_t octets;		/* of the journal that were damaged; 0: they were missing */
+	uint32_t settled;		/* 1: what was still known of it was said again behind it; 0: recovery found it */
+	uint32_t reserved;
 };
 
 _Static_assert(sizeof(struct seg_header) == 64, "segment header");
@@ -236,7 +238,7 @@ _Static_assert(sizeof(struct rec_view) == 16, "view");
 _Static_assert(sizeof(struct rec_place) == 8, "place");
 _Static_assert(sizeof(struct place_entry) == 56, "place entry");
 _Static_assert(sizeof(struct rec_gone) == 24, "gone");
-_Static_assert(sizeof(struct rec_lost) == 16, "lost");
+_Static_assert(sizeof(struct rec_lost) == 24, "lost");
 _Static_assert(sizeof(struct gone_entry) == 56, "gone entry");
 _Static_assert(sizeof(struct rec_attr) == 32, "attribute");
 _Static_assert(sizeof(struct rec_quota) == 24, "quota");

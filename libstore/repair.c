@@ -391,6 +391,7 @@ static bool set_counters(struct recount *c)
 			slot->uidnext = c->highest[i] + 1;
 		if (c->modseq[i] > slot->modseq)
 			slot->modseq = c->modseq[i];
+		ctl_seal_slot(slot);
 		changed = changed || memcmp(&was, slot, sizeof was) != 0;
 	}
 	return changed;

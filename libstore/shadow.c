@@ -153,13 +153,27 @@ static void note_large(struct shadow *sh, const struct journal_view *v)
 		add_large(sh, m.large_id);
 }
 
+static void note_lost(struct shadow *sh, const struct journal_view *v)
+{
+	struct rec_lost lost = { .settled = 1 };
+
+	if (v->h.type != REC_LOST)
+		return;
+	if (v->payload.n >= sizeof lost)
+		memcpy(&lost, v->payload.p, sizeof lost);
+	if (lost.settled)
+		sh->n_known_lost++;
+	else
+		add_gap(sh, (struct gap){ GAP_UNSETTLED, v->pos.seg, v->pos.off, v->next.off, lost.first_seq, v->h.seq });
+}
+
 static enum err_kind shadow_record(void *ctx, const struct journal_view *v, struct err *e)
 {
 	struct shadow *sh = ctx;
 	uint64_t n_damaged = sh->roll.n_damaged;
 	enum err_kind k = ctl_apply(&sh->s, v, e);
 
-	sh->n_known_lost += v->h.type == REC_LOST;
+	note_lost(sh, v);
 	note_large(sh, v);
 	if (k == ERR_OK)
 		k = roll_record(&sh->roll, v, e);

@@ -13,6 +13,7 @@ enum gap_kind {
 	GAP_MISSING,			/* a whole segment */
 	GAP_UNREADABLE,			/* a whole segment whose header is beyond help */
 	GAP_NONSENSE,			/* a record whose checksum is right and whose payload is not */
+	GAP_UNSETTLED,			/* a LOST record that recovery made */
 	GAP_SEQUENCE,			/* numbers are missing between two segments that are whole */
 };
 

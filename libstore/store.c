@@ -59,8 +59,10 @@ enum err_kind store_open(int dirfd, const struct store_env *env, struct store **
 	else if ((k = open_lock(s->dirfd, "lock", &s->lock_fd, e)) == ERR_OK &&
 	    (k = open_lock(s->dirfd, "sync", &s->sync_fd, e)) == ERR_OK)
 		k = ctl_open(s, e);
-	if (k == ERR_OK && !ctl_is_sound(s)) {
+	if (k == ERR_OK && (!ctl_is_sound(s) || !journal_reaches(s->journal, s->ctl->tail.pos))) {
 		k = store_lock(s, e);		/* which recovers */
+		if (k == ERR_OK && !journal_reaches(s->journal, s->ctl->tail.pos))
+			k = ctl_recover(s, e);
 		if (k == ERR_OK)
 			store_unlock(s);
 	}

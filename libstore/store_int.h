@@ -32,7 +32,7 @@
 #include "views.h"
 
 enum {
-	CTL_VERSION = 4,		/* changes with the structs below: an older file is made anew from the journal */
+	CTL_VERSION = 5,		/* changes with the structs below: an older file is made anew from the journal */
 	CTL_HEAD_OCTETS = 1024,
 	CTL_SLOTS_FIRST = 8,
 	LOCK_WAIT_MS = 10000,
@@ -68,13 +68,15 @@ struct ctl_head {
 	uint32_t last_uidvalidity;
 	uint32_t has_roots;		/* some slot has, or had, limits of its own: look at them */
 	struct quota_limits quota;	/* of the root that covers all mailboxes */
+	uint32_t seal;			/* checksum of what must not be wrong: see ctl.c; right whenever no mark is set */
 };
 
 struct ctl_slot {
+	uint32_t seal;			/* checksum from `id` on */
+	uint32_t recent_uid;		/* UIDs from here on are \Recent for the next SELECT */
 	uint32_t id, state;		/* enum mailbox_state; state 0: free */
 	uint32_t uidvalidity, uidnext;
 	uint32_t n_messages, n_unseen;
-	uint32_t recent_uid;		/* UIDs from here on are \Recent for the next SELECT */
 	uint32_t n_keywords;
 	uint64_t modseq, octets;
 	struct quota_limits quota;	/* of the root that covers this mailbox and what is below it */
@@ -143,13 +145,22 @@ enum err_kind ctl_remap(struct store *s, struct err *e) CHECKED;
 bool ctl_is_sound(const struct store *s);
 /* Reads ctl from the journal (or lays out a new store). Under the lock. */
 enum err_kind ctl_recover(struct store *s, struct err *e) CHECKED;
+/* NULL: there is none. A slot that was damaged in memory is not believed: the control file is read from the journal again. */
 struct ctl_slot *ctl_find_id(const struct store *s, uint32_t id);
 struct ctl_slot *ctl_find_name(const struct store *s, struct str name);	/* INBOX in any case */
+/* Looks at all slots so. Under the lock. */
+enum err_kind ctl_believe(struct store *s, struct err *e) CHECKED;
+/* After a slot was changed (but for recent_uid), and before the mark inside_journal is taken away. */
+void ctl_seal_slot(struct ctl_slot *slot);
+void ctl_seal(struct store *s);
 /* A free slot (state still 0), growing the file when needed. Errors: ERR_LIMIT, ERR_NOSPC. Moves slots: fetch pointers
  * again afterwards. */
 enum err_kind ctl_new_slot(struct store *s, struct ctl_slot **out, struct err *e) CHECKED;
 /* Applies one record to the slots. Under the lock, inside mark set. */
 enum err_kind ctl_apply(struct store *s, const struct journal_view *v, struct err *e) CHECKED;
+/* Of whatever boot: what the control file says of itself is true. */
+bool ctl_head_is_sound(const struct store *s);
+bool ctl_slot_is_sound(const struct ctl_slot *slot);
 /* The payload of a REC_SNAPSHOT for the slots as they are. */
 bool ctl_snapshot(const struct store *s, struct buf *out);
 
@@ -174,6 +185,32 @@ bool replay_is_cheaper(const struct store *s, struct journal_pos upto);
 /* Calls each for every record there is, oldest first, for whoever can do without the index. Damage costs what it hit. */
 enum err_kind replay_all(struct store *s, uint32_t last_seg,
     enum err_kind (*each)(void *ctx, const struct journal_view *v, struct err *e), void *ctx, struct err *e) CHECKED;
+
+/* -- regain.c: when the end of the journal, or every snapshot, is lost although it was durable -- */
+struct ctl_memory {			/* what the control file knew before recovery changed it */
+	bool sound;
+	bool whole;			/* no slot was damaged */
+	uint64_t store_id, appended_seq, durable_seq;
+	uint32_t tail_seg, next_mailbox_id, last_uidvalidity, has_roots, n;
+	struct quota_limits quota;
+	struct ctl_slot *slots;		/* malloc'ed */
+};
+enum err_kind ctl_remember(const struct store *s, struct ctl_memory *out, struct err *e) CHECKED;
+void ctl_memory_free(struct ctl_memory *m);
+/* Is what segment `last`, scanned, ends with less than what was durable? */
+bool end_is_lost(const struct ctl_memory *m, const struct seg_header *h, uint32_t last, const struct journal_scan *scan);
+/* Copies what is behind the end of segment `last`, and the segments after it, to damaged/, before the journal is cut. */
+enum err_kind keep_lost_end(struct store *s, const struct ctl_memory *m, uint32_t last, struct err *e) CHECKED;
+/* After the cut: LOST records stand for what is lost, a new segment begins behind all numbers and positions that ever were,
+ * and no UID is given again. */
+enum err_kind go_on_behind(struct store *s, const struct ctl_memory *m, const struct journal_scan *scan,
+    struct journal_tail *tail, struct err *e) CHECKED;
+/* No segment can be read at all: the same with what the control file knew. Errors: ERR_CORRUPT when it knew nothing. */
+enum err_kind go_on_without(struct store *s, const struct ctl_memory *m, struct journal_tail *tail, struct err *e) CHECKED;
+/* Slots to begin a replay from segment `first` with when it has no snapshot: the remembered ones, without counters; a
+ * new store's; or one for each mailbox that the journal speaks of. */
+enum err_kind slots_without_snapshot(struct store *s, const struct ctl_memory *m, uint32_t first, uint32_t last,
+    struct err *e) CHECKED;
 
 /* -- commit.c -- */
 /* Appends a group under the lock (rolling the segment when it is time) and applies it to ctl. out_pos[n] may be NULL.

@@ -183,11 +183,17 @@ static void lose_derived(const struct dir *d)
 	REQUIRE(system(cmd) == 0);
 }
 
+static void print_finding(void *ctx, const char *line)
+{
+	(void)ctx;
+	printf("# %s\n", line);
+}
+
 static bool sound(struct store *s)
 {
 	uint64_t n_bad = 1;
 
-	return store_check(s, NULL, NULL, &n_bad, NULL) == ERR_OK && n_bad == 0;
+	return store_check(s, print_finding, NULL, &n_bad, NULL) == ERR_OK && n_bad == 0;
 }
 
 static void test_whole(void)

@@ -464,7 +464,7 @@ static void run_case(const struct dir *d, const struct damage *x, uint32_t from,
 	struct store_repair_result r;
 	struct err e = { .text = "" };
 	uint32_t lost, uid;
-	char cmd[400];
+	char cmd[600];
 
 	alarm(CASE_LIMIT_S);
 	s = open_rebooted(d, x->rebooted);
@@ -594,13 +594,18 @@ static void every_way(struct damage x, const char *what)
 	}
 }
 
-static off_t size_of(const char *file)
+static off_t size_in(const char *store, const char *file)
 {
 	char path[400];
 	struct stat st;
 
-	snprintf(path, sizeof path, "%s/%s", closed_path, file);
+	snprintf(path, sizeof path, "%s/%s", store, file);
 	return stat(path, &st) == 0 ? st.st_size : 0;
+}
+
+static off_t size_of(const char *file)
+{
+	return size_in(closed_path, file);
 }
 
 /* Where the n-th record of a segment lies, or the last one for UINT32_MAX. */
@@ -673,20 +678,23 @@ static void large_cases(void)
 	}
 }
 
-static void index_cases(void)
+/* Whatever files the engine has, and the control file, each in every way. */
+static void derived_cases(const char *store, const char *prefix, bool is_open)
 {
-	static const char *const which[] = { "index/index.db", "index/log.", "ctl" };
 	struct files f;
 
-	for (size_t i = 0; i < COUNTOF(which); i++) {
-		struct damage x = { .at = PAGE + 100, .octets = SECTOR };
+	names_of(store, prefix, &f);
+	for (size_t i = 0; i < f.n; i++) {
+		struct damage x = { .octets = SECTOR, .open = is_open };
 
-		REQUIRE(names_of(closed_path, which[i], &f) >= 1);
-		snprintf(x.file, sizeof x.file, "%s", f.name[0]);
+		snprintf(x.file, sizeof x.file, "%s", f.name[i]);
+		x.at = size_in(store, x.file) / 2;
 		for (enum how how = FLIP; how <= EMPTY; how++) {
 			x.how = how;
-			x.at = size_of(x.file) / 2;
-			every_way(x, "index and control file");
+			x.rebooted = how % 2 != 0;
+			CHECK(try_case(&x, "index and control file"));
+			x.rebooted = !x.rebooted;
+			CHECK(try_case(&x, "index and control file"));
 		}
 	}
 }
@@ -717,6 +725,11 @@ static void random_case(uint64_t seed)
 	}
 	snprintf(path, sizeof path, "seed %llu", (unsigned long long)seed);
 	CHECK(try_case(&x, path));
+}
+
+static void remove_tree(const char *path)
+{
+	nftw(path, dir_rm_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 /* Two templates: as a store is when nobody uses it, and as it is while somebody does. */
@@ -756,10 +769,14 @@ int main(void)
 	if (seed == NULL) {
 		journal_cases();
 		large_cases();
-		index_cases();
+		derived_cases(closed_path, "index/", false);
+		derived_cases(open_path, "index/", true);
+		derived_cases(open_path, "ctl", true);
 	}
 	printf("# seed %llu\n", (unsigned long long)from);
 	for (uint32_t i = 0; i < n; i++)
 		random_case(from + i);
+	remove_tree(closed_path);
+	remove_tree(open_path);
 	return tap_done();
 }

@@ -150,6 +150,8 @@ static const struct row {
 	ROW(gone_entry, off),
 	ROW(rec_lost, first_seq),
 	ROW(rec_lost, octets),
+	ROW(rec_lost, settled),
+	ROW(rec_lost, reserved),
 	ROW(rec_attr, mailbox),
 	ROW(rec_attr, kind),
 	ROW(rec_attr, owner_octets),
