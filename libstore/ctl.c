@@ -684,7 +684,7 @@ static enum err_kind replay(struct store *s, const struct ctl_memory *m, uint32_
 	s->ctl->store_id = journal_header_damaged(s->journal, last) && m->sound ? m->store_id : h.store_id;
 	*tail = (struct journal_tail){ scan.end, scan.end.off, scan.end_crc, scan.end_seq + 1, scan.end_seq };
 	if (lost)
-		return go_on_behind(s, m, &scan, tail, e);
+		return regain_behind(s, m, &scan, tail, e);
 	if (scan.ended) {
 		/* whoever ended the segment died before the next one was there: take the end back */
 		tail->pos.off -= sizeof(struct rec_header);
@@ -747,7 +747,7 @@ enum err_kind ctl_recover(struct store *s, struct err *e)
 		c->cap_slots = (uint32_t)((s->ctl_octets - CTL_HEAD_OCTETS) / sizeof(struct ctl_slot));
 	k = journal_range(s->journal, &first, &last, e);
 	if (k == ERR_NOENT && memory.sound) {
-		k = go_on_without(s, &memory, &tail, e);
+		k = regain_without(s, &memory, &tail, e);
 		first = tail.pos.seg;
 	} else if (k == ERR_NOENT) {
 		first = 1;
@@ -758,7 +758,7 @@ enum err_kind ctl_recover(struct store *s, struct err *e)
 		if ((k = put_aside(s, last, e)) == ERR_OK)
 			k = lay_out(s, &tail, e);
 	} else if (k == ERR_CORRUPT && memory.sound && (k = put_aside(s, last, e)) == ERR_OK) {
-		k = go_on_without(s, &memory, &tail, e);
+		k = regain_without(s, &memory, &tail, e);
 		first = tail.pos.seg;
 	} else if (k == ERR_OK) {
 		if (same_boot && c->broken && (k = cut_undurable(s, last, e)) == ERR_OK)

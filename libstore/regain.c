@@ -166,7 +166,7 @@ static enum err_kind begin_segment(struct store *s, bool end_first, struct journ
 }
 
 /* In the segment that was the tail already: what is behind its last whole record is filled. */
-static enum err_kind go_on_within(struct store *s, const struct ctl_memory *m, struct journal_tail *tail, struct err *e)
+static enum err_kind regain_within(struct store *s, const struct ctl_memory *m, struct journal_tail *tail, struct err *e)
 {
 	struct rec_lost lost = { tail->next_seq, 0, 0, 0 };
 	struct journal_rec rec = { REC_LOST, { str_n((const char *)&lost, sizeof lost) } };
@@ -177,7 +177,7 @@ static enum err_kind go_on_within(struct store *s, const struct ctl_memory *m, s
 	return k != ERR_OK ? k : begin_segment(s, true, tail, e);
 }
 
-enum err_kind go_on_behind(struct store *s, const struct ctl_memory *m, const struct journal_scan *scan,
+enum err_kind regain_behind(struct store *s, const struct ctl_memory *m, const struct journal_scan *scan,
     struct journal_tail *tail, struct err *e)
 {
 	struct journal_rec end = { REC_END, { { NULL, 0 } } };
@@ -186,7 +186,7 @@ enum err_kind go_on_behind(struct store *s, const struct ctl_memory *m, const st
 	if (k != ERR_OK)
 		return k;
 	if (!scan->ended && tail->pos.seg == m->tail_seg)
-		return go_on_within(s, m, tail, e);
+		return regain_within(s, m, tail, e);
 	if (!scan->ended && ((k = journal_append(s->journal, &end, 1, tail, NULL, e)) != ERR_OK ||
 	    (k = journal_sync(s->journal, tail->pos.seg, e)) != ERR_OK))
 		return k;
@@ -255,7 +255,7 @@ enum err_kind slots_without_snapshot(struct store *s, const struct ctl_memory *m
 	return k;
 }
 
-enum err_kind go_on_without(struct store *s, const struct ctl_memory *m, struct journal_tail *tail, struct err *e)
+enum err_kind regain_without(struct store *s, const struct ctl_memory *m, struct journal_tail *tail, struct err *e)
 {
 	enum err_kind k = adopt(s, m, true, e);
 

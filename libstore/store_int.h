@@ -203,10 +203,10 @@ bool end_is_lost(const struct ctl_memory *m, const struct seg_header *h, uint32_
 enum err_kind keep_lost_end(struct store *s, const struct ctl_memory *m, uint32_t last, struct err *e) CHECKED;
 /* After the cut: LOST records stand for what is lost, a new segment begins behind all numbers and positions that ever were,
  * and no UID is given again. */
-enum err_kind go_on_behind(struct store *s, const struct ctl_memory *m, const struct journal_scan *scan,
+enum err_kind regain_behind(struct store *s, const struct ctl_memory *m, const struct journal_scan *scan,
     struct journal_tail *tail, struct err *e) CHECKED;
 /* No segment can be read at all: the same with what the control file knew. Errors: ERR_CORRUPT when it knew nothing. */
-enum err_kind go_on_without(struct store *s, const struct ctl_memory *m, struct journal_tail *tail, struct err *e) CHECKED;
+enum err_kind regain_without(struct store *s, const struct ctl_memory *m, struct journal_tail *tail, struct err *e) CHECKED;
 /* Slots to begin a replay from segment `first` with when it has no snapshot: the remembered ones, without counters; a
  * new store's; or one for each mailbox that the journal speaks of. */
 enum err_kind slots_without_snapshot(struct store *s, const struct ctl_memory *m, uint32_t first, uint32_t last,

@@ -23,6 +23,7 @@ enum {
 	FILES_MAX = 200,
 	RANDOM_CASES = 150,
 	CASE_LIMIT_S = 60,
+	RETAIN_MS = 3600 * 1000,
 	SECTOR = 512,
 	PAGE = 4096,
 };
@@ -431,7 +432,8 @@ static struct store *open_rebooted(const struct dir *d, bool rebooted)
 	store_env_init(&env);
 	env.replay_max_octets = 0;
 	env.segment_octets = SEGMENT;
-	env.retain_s = 0;
+	env.conf.retain_ms = RETAIN_MS;
+	env.conf.retain_octets = UINT64_MAX;
 	if (rebooted)
 		snprintf(env.boot_id, sizeof env.boot_id, "another boot");
 	if (store_open(d->fd, &env, &s, &e) != ERR_OK)
