@@ -319,8 +319,7 @@ static bool by_chance(struct draw *d, unsigned percent)
 	return next_random(&d->random) % PERCENT < percent;
 }
 
-/* Did this pending operation come to the disk? */
-static bool happened(struct draw *d)
+static bool by_kind(struct draw *d)
 {
 	size_t i = d->n++;
 
@@ -340,6 +339,18 @@ static bool happened(struct draw *d)
 	default:
 		return by_chance(d, 50);
 	}
+}
+
+/* Did this pending operation come to the disk? */
+static bool happened(const struct world *w, struct draw *d, const struct node *n, const struct fs_event *ev)
+{
+	bool yes = n->is_dir && d->c->logged ? ev < d->log_end : by_kind(d);
+
+	if (d->c->tell)
+		printf("# %s event %zu: %s of inode %llu %s %s, %llu octets at %llu\n", yes ? "kept" : "lost",
+		    (size_t)(ev - w->log->event) + 1, fs_op_name(ev->op), (unsigned long long)n->ino, ev->name,
+		    ev->to_name, (unsigned long long)ev->len, (unsigned long long)ev->off);
+	return yes;
 }
 
 static void write_torn(const struct world *w, struct octets *o, const struct fs_event *ev, struct draw *d)
@@ -365,7 +376,7 @@ static void crash_data(struct world *w, const struct node *n, struct octets *o, 
 		memcpy(o->p, n->data.p, n->data.n);
 	for (size_t i = 0; i < n->n_pending; i++) {
 		const struct fs_event *ev = n->pending[i].ev;
-		bool there = happened(d);
+		bool there = happened(w, d, n, ev);
 
 		/* the length may be there without the octets */
 		if (ev->op == FS_WRITE && ev->off + ev->len > o->n && d->c->kind != CRASH_NONE &&
@@ -438,7 +449,7 @@ static bool crash_dir(struct world *w, int node, struct draw *d, const char *pat
 	if (n->n_entries > 0)
 		memcpy(now.entry, n->entry, n->n_entries * sizeof *now.entry);
 	for (size_t i = 0; i < n->n_pending; i++) {
-		if (d->c->logged ? n->pending[i].ev < d->log_end : happened(d))
+		if (happened(w, d, n, n->pending[i].ev))
 			apply_entry(&now, &n->pending[i]);
 	}
 	for (size_t i = 0; ok && i < now.n_entries; i++) {

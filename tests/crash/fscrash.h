@@ -39,6 +39,7 @@ struct crash {
 	enum crash_kind kind;
 	bool logged;		/* entries as of a file system with a log */
 	bool garbage;		/* what is missing holds old octets, not zeros */
+	bool tell;		/* on standard output, what was pending and whether it came to the disk */
 	uint64_t random;	/* all else by chance */
 };
 

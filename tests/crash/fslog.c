@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <ftw.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,9 +20,9 @@
 
 /* Files that are mapped for writing. Small ones are looked at with every event, the others at marks. */
 static const struct mapped {
-	const char *begins;
+	const char *pattern;
 	bool at_marks;
-} mapped[] = { { "ctl", false }, { "__db.", true } };
+} mapped[] = { { "ctl", false }, { "__db.[0-9][0-9][0-9]", true } };	/* a new database is first called __db., too */
 
 enum { KNOWN_MAX = 1 << 16, MAPPED_FILES_MAX = 16, MAPPED_OCTETS_MAX = 4 << 20, PATH_OCTETS = 512 };
 
@@ -175,7 +176,7 @@ static void watch_mapped(const char *name, int fd, uint64_t ino)
 	for (size_t i = 0; i < sizeof mapped / sizeof mapped[0]; i++) {
 		int own;
 
-		if (strncmp(name, mapped[i].begins, strlen(mapped[i].begins)) != 0 ||
+		if (fnmatch(mapped[i].pattern, name, 0) != 0 ||
 		    n_files == MAPPED_FILES_MAX || (own = fcntl(fd, F_DUPFD_CLOEXEC, 0)) < 0)
 			continue;
 		files[n_files++] = (struct mapped_file){ .ino = ino, .fd = own, .at_marks = mapped[i].at_marks };
@@ -450,6 +451,14 @@ int mkdir(const char *path, mode_t mode)
 }
 
 /* -- the record -- */
+
+const char *fs_op_name(enum fs_op op)
+{
+	static const char *const names[] = { "create", "mkdir", "link", "rename", "unlink", "write", "size",
+		"allocate", "sync", "datasync", "mapped", "mark" };
+
+	return names[op];
+}
 
 struct fslog *fslog_new(void)
 {

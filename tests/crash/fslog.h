@@ -3,7 +3,7 @@
  * told. Linked into a test program, it interposes the C library's calls by definitions of the same name, which Berkeley
  * DB's shared library uses, too. The record lies in shared memory, so that a parent can read what its child did.
  *
- * Stores through mappings are not seen as they happen: the files that are mapped for writing (FSLOG_MAPPED) are read at
+ * Stores through mappings are not seen as they happen: the files that are mapped for writing are read at
  * every event, or at every mark when they are large. */
 #ifndef FSLOG_H
 #define FSLOG_H
@@ -49,6 +49,7 @@ struct fslog {
 	char data[FSLOG_DATA_MAX];
 };
 
+const char *fs_op_name(enum fs_op op);
 /* Shared memory for a record; lives as long as the process. NULL without memory. */
 struct fslog *fslog_new(void);
 /* Forgets what was recorded and records from now on what happens below the directory, which must exist. One record at a
