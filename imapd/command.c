@@ -33,6 +33,8 @@ static const struct imap_cmd commands[] = {
 	{ "GETQUOTA", USER, 0, cmd_getquota },		/* RFC 9208 */
 	{ "GETQUOTAROOT", USER, 0, cmd_getquotaroot },
 	{ "SETQUOTA", USER, 0, cmd_setquota },
+	{ "GETMETADATA", USER, 0, cmd_getmetadata },	/* RFC 5464 */
+	{ "SETMETADATA", USER, CMD_METADATA, cmd_setmetadata },
 	{ "APPEND", USER, CMD_STREAMS, cmd_append },
 	{ "IDLE", USER, 0, cmd_idle },
 	/* s.6.4, RFC 3691, RFC 4315, RFC 6851 */

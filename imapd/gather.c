@@ -4,6 +4,8 @@
  * and whose command may run now; what a refused command sends unasked is read up to
  * IMAP_SWALLOW_MAX_OCTETS, then the connection ends (RFC 7888 s.4), so that the stream is never
  * out of step. */
+#include <stdio.h>
+
 #include "session.h"
 
 enum { GATHER_TEXT_SLACK = 16 };
@@ -62,7 +64,12 @@ static struct refusal parse_head(struct imap_session *s, struct cursor *out_args
 
 static void answer(struct imap_session *s, const struct refusal *r)
 {
-	if (r->is_no)
+	char code[64];
+
+	snprintf(code, sizeof code, "METADATA MAXSIZE %zu", metadata_max_octets(s));
+	if (r->is_no && s->cmd != NULL && (s->cmd->flags & CMD_METADATA) != 0)
+		reply_no(s, code, r->text);
+	else if (r->is_no)
 		reply_no(s, r->code, r->text);
 	else
 		reply_bad(s, r->text);

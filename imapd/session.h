@@ -36,6 +36,7 @@ enum imap_cmd_flags {
 	CMD_UID = 2,		/* numbers are UIDs, and every FETCH answer tells the UID */
 	CMD_STREAMS = 4,	/* its last literal is not gathered but left on the connection */
 	CMD_SECRET = 8,		/* its text is wiped after it */
+	CMD_METADATA = 16,	/* a literal that is too large is refused in the words of RFC 5464 s.4.3 */
 };
 
 struct imap_cmd {
@@ -182,6 +183,10 @@ void cmd_status(struct imap_session *s, struct cursor *args);
 void cmd_getquota(struct imap_session *s, struct cursor *args);
 void cmd_getquotaroot(struct imap_session *s, struct cursor *args);
 void cmd_setquota(struct imap_session *s, struct cursor *args);
+void cmd_getmetadata(struct imap_session *s, struct cursor *args);
+void cmd_setmetadata(struct imap_session *s, struct cursor *args);
+/* The longest value that SETMETADATA takes. */
+size_t metadata_max_octets(const struct imap_session *s);
 void cmd_append(struct imap_session *s, struct cursor *args);
 void cmd_idle(struct imap_session *s, struct cursor *args);
 void cmd_fetch(struct imap_session *s, struct cursor *args);

@@ -87,7 +87,7 @@ static bool quoted(struct cursor *c, struct arena *a, struct str *out)
 	return true;
 }
 
-static bool literal(struct cursor *c, struct str *out)
+static bool literal(struct cursor *c, bool nul_ok, struct str *out)
 {
 	uint64_t n;
 
@@ -99,14 +99,19 @@ static bool literal(struct cursor *c, struct str *out)
 		return false;
 	*out = str_n(c->p, (size_t)n);
 	c->p += n;
-	return memchr(out->p, '\0', out->n) == NULL;
+	return nul_ok || memchr(out->p, '\0', out->n) == NULL;
+}
+
+bool tok_literal8(struct cursor *c, struct str *out)
+{
+	return tok_char(c, '~') && tok_char(c, '{') && literal(c, true, out);
 }
 
 bool tok_string(struct cursor *c, struct arena *a, struct str *out)
 {
 	if (tok_char(c, '"'))
 		return quoted(c, a, out);
-	return tok_char(c, '{') && literal(c, out);
+	return tok_char(c, '{') && literal(c, false, out);
 }
 
 static bool string_or(struct cursor *c, struct arena *a, const char *more, struct str *out)

@@ -41,6 +41,8 @@ bool tok_word(struct cursor *c, const char *word);
 /* string: quoted or literal. 8-bit octets are let through in both, NUL in neither. What has
  * escapes in it is copied to the arena; false also when the arena is full. */
 bool tok_string(struct cursor *c, struct arena *a, struct str *out);
+/* "~{n}": a literal that may have NUL octets in it (RFC 3516 s.4.4). */
+bool tok_literal8(struct cursor *c, struct str *out);
 bool tok_astring(struct cursor *c, struct arena *a, struct str *out);
 /* NIL gives out->p == NULL. */
 bool tok_nstring(struct cursor *c, struct arena *a, struct str *out);

@@ -16,6 +16,8 @@ enum attr_kind {			/* stored in the journal: numbers never change, 1 to 255 */
 	ATTR_ACL = 2
 };
 
+#define ATTR_OWNER_SELF "-"		/* as owner: the user whose store it is; no user's name begins so */
+
 enum {
 	ATTR_STORE = 0,			/* in place of a mailbox's id: the user's whole store */
 	ATTR_OWNER_MAX_OCTETS = 64,
