@@ -1,15 +1,51 @@
 /* SPDX-License-Identifier: ISC */
-/* The journal door: append-only segments of checksummed records in the directory "journal". Whoever writes
- * another implementation (objects in a cluster, say) keeps these promises:
+/* The journal door: numbered records in segments that are only appended to, in the directory "journal" of a store. It is the
+ * truth; all else in a store is made from it. journal.c keeps segments as files; this page and record_types.h (what a
+ * record's header says) are what another implementation (objects in a cluster, say) needs. Promises:
  *
- *  J1  A group of records that journal_append accepted is either there as a whole or not at all, whatever
- *      happens to processes or power.
- *  J2  After journal_sync(seq) returned ERR_OK every record up to seq survives a power cut.
- *  J3  Records are read back in order of seq; what was cut off at recovery is never seen again.
- *  J4  A position (segment, offset) of a record stays valid until compaction removes its segment.
+ *  J1  A group of records that journal_append accepted is there as a whole or not at all, whatever happens to processes or
+ *      power, and so is everything before it.
+ *  J2  After journal_sync(seg) returned ERR_OK every record that was appended before the call began, in `seg` or an earlier
+ *      segment, survives a power cut. Before that any of the groups at the end may go: each as a whole, and when one
+ *      is missing what is behind it does not count either.
+ *  J3  Records are read back in order of seq, octet for octet as they were put. What was cut off at recovery is never seen
+ *      again; its numbers are given anew.
+ *  J4  A position (segment, offset) names the same record until journal_remove_before or journal_cut takes it away.
+ *      Positions of a later record are greater, by segment, then by offset.
+ *  J5  Damage of what was durable costs the records it hit and no others: reading says ERR_CORRUPT for these, and a scan steps
+ *      over them. No damage is a crash or an endless search, and octets that a sender put into a message never look
+ *      like a record (each segment's checksums begin with a salt of its own).
  *
- * The tail (where to append, the next seq, the last checksum) is the caller's: it lies in shared memory and is
- * handed in. All writing is done under the store's kernel lock; reading needs no lock. */
+ * Segments.  Numbers rise by one from 1; the oldest go by compaction. The first record of a segment is a snapshot, whatever
+ * the caller says that is, from which with the records behind it all is known that earlier segments said of counters
+ * and names; the last is REC_END. Only the last segment is appended to. One is at most SEG_MAP_OCTETS long; offsets
+ * are multiples of REC_ALIGN and fit 32 bits. A segment becomes visible to others when it is whole and durable up to its
+ * snapshot, and everything before it is durable then.
+ *
+ * The tail (where to append, the next seq, the last checksum) is the caller's: it lies in memory that processes share, and is
+ * handed in. It moves only when a call succeeded. After a death or a reboot the caller makes it anew: journal_range,
+ * journal_scan of the last segments, journal_cut behind the last whole group.
+ *
+ * Who may call when.  One process at a time writes (create, roll, append, remove_before, cut): the caller holds the store's
+ * kernel lock. journal_sync is called without it, by one process at a time, and while another one appends. Reading needs
+ * no lock at any time: up to the tail that was seen under the lock, records stand still. Each process has a
+ * struct journal of its own, uses it from one thread, and does not carry it over a fork. Another process may roll, remove
+ * segments, or cut what is behind the durable watermark at any time: segments that this one has not opened are then
+ * ERR_NOENT; views and descriptors that it has stay valid. After a cut the caller asks anew (an epoch in `ctl`).
+ *
+ * Deaths.  A process may be killed at any instruction. In journal_append that leaves part of a group behind the tail, which
+ * is nothing: it is written over or cut. In journal_roll, an ended segment without a next one: recovery takes the end back. In
+ * journal_remove_before, some of the segments gone, the oldest first.
+ *
+ * A failed journal_sync is final for what was not durable: the system may have thrown the pages away and call them clean, so a
+ * later success says nothing of them. The caller fails every operation that waited, and cuts behind the durable watermark
+ * before anything is appended.
+ *
+ * A full disk is ERR_NOSPC and changes nothing. journal.c keeps a little room ahead, so that records that add no mail
+ * (flags, expunges) still go in when mail does not.
+ *
+ * What calls may touch: names below "journal" in the store's directory, by descriptor; no working directory, no other
+ * rights, no threads. */
 #ifndef JOURNAL_H
 #define JOURNAL_H
 
