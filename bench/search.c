@@ -82,7 +82,7 @@ static bool text_has(struct mailbox *mb, const struct message *m, struct needle 
 	need(record_open(t.record, &r, &e), &e);
 	text.prefix = t.prefix;
 	text.body = t.body;
-	yes = mailtext_each(&text, MAILTEXT_ALL, scratch, see, n);
+	yes = mailtext_each(&text, MAILTEXT_ALL | (mailtext_is_solid(buf_str(&n->folded)) ? MAILTEXT_SOLID : 0), scratch, see, n);
 	message_close(&t);
 	return yes;
 }

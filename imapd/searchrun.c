@@ -133,6 +133,11 @@ static bool see(void *ctx, struct str utf8, bool begins)
 	return needle_feed(needle, utf8);
 }
 
+static unsigned solid(const struct needle *n)
+{
+	return mailtext_is_solid(buf_str(&n->folded)) ? MAILTEXT_SOLID : 0;
+}
+
 static struct mailtext texts(const struct search_run *r)
 {
 	return (struct mailtext){ r->text.prefix, r->text.body, &r->record };
@@ -178,7 +183,7 @@ static bool body_has(struct search_run *r, struct needle *needle)
 	if (!need_record(r) || !need_text(r))
 		return false;
 	t = texts(r);
-	return mailtext_each(&t, MAILTEXT_BODY, &r->scratch, see, needle);
+	return mailtext_each(&t, MAILTEXT_BODY | solid(needle), &r->scratch, see, needle);
 }
 
 static bool text_has(struct search_run *r, struct needle *needle)
@@ -188,7 +193,7 @@ static bool text_has(struct search_run *r, struct needle *needle)
 	if (!need_text(r))
 		return false;
 	t = texts(r);
-	return mailtext_each(&t, MAILTEXT_HEADER, &r->scratch, see, needle) || body_has(r, needle);
+	return mailtext_each(&t, MAILTEXT_HEADER | solid(needle), &r->scratch, see, needle) || body_has(r, needle);
 }
 
 /* Does the search index leave it open whether the message has what the key asks for? */

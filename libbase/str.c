@@ -89,6 +89,9 @@ size_t str_ascii_run(struct str s)
 {
 	size_t n = 0;
 
+	while (s.n - n >= 64 && !any16((load16(s.p + n) | load16(s.p + n + 16) | load16(s.p + n + 32) |
+	    load16(s.p + n + 48)) & 0x80))
+		n += 64;
 	while (s.n - n >= 16 && !any16(load16(s.p + n) & 0x80))
 		n += 16;
 	while (n < s.n && (unsigned char)s.p[n] < 0x80)

@@ -10,7 +10,9 @@
 enum mailtext_what {
 	MAILTEXT_HEADER = 1,	/* all fields */
 	MAILTEXT_BODY = 2,	/* the text parts, and the headers of messages inside the message */
-	MAILTEXT_ALL = 3
+	MAILTEXT_ALL = 3,
+	MAILTEXT_SOLID = 4	/* besides: whoever looks is after octets from 33 to 126 only. A header that needs no
+				 * decoding may then be shown as it stands, all fields as one text */
 };
 
 enum {
@@ -27,6 +29,8 @@ struct mailtext {
  * whole characters; begins: this piece is the first of a text. Returns true when it has seen enough. */
 typedef bool mailtext_see(void *ctx, struct str utf8, bool begins);
 
+/* Can MAILTEXT_SOLID be said for this needle, as text_fold leaves it? */
+bool mailtext_is_solid(struct str folded);
 /* All texts of that kind. True: `see` has seen enough. */
 bool mailtext_each(const struct mailtext *m, unsigned what, struct buf *scratch, mailtext_see *see, void *ctx);
 /* The values of the fields of that name (any case). A value is always the end of what mailtext_each shows of its
