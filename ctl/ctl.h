@@ -37,6 +37,7 @@ int cmd_undelete(struct ctl *c, int argc, char **argv);		/* undelete.c */
 int cmd_index(struct ctl *c, int argc, char **argv);
 int cmd_check(struct ctl *c, int argc, char **argv);
 int cmd_backup(struct ctl *c, int argc, char **argv);		/* backup.c */
+int cmd_follow(struct ctl *c, int argc, char **argv);		/* follow.c */
 int cmd_restore(struct ctl *c, int argc, char **argv);		/* restore.c */
 int cmd_import_maildir(struct ctl *c, int argc, char **argv);	/* import.c */
 int cmd_import_mbox(struct ctl *c, int argc, char **argv);

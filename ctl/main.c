@@ -60,6 +60,10 @@ static const struct ctl_command commands[] = {
 	{ "backup", NULL, "USER DIR [--prune] | --all DIR [--prune]",
 	  "copy what is new in a user's store to DIR, or each user's to DIR/USER",
 	  2, 3, true, cmd_backup },
+	{ "follow", NULL, "USER DIR | USER - | USER --exec COMMAND [--sync [--wait SECONDS]]\n"
+	  "        | --receive DIR | --release USER",
+	  "keep a copy right behind a store, here or on another machine",
+	  2, 6, true, cmd_follow },
 	{ "restore", NULL, "USER DIR [--at TIME] [--replace]\n"
 	  "        | USER DIR --mailbox NAME [--uid UID | --message-id ID] [--to NAME] [--at TIME]\n"
 	  "        | --list DIR [--at TIME]",

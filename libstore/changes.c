@@ -369,7 +369,7 @@ enum err_kind changes_read(struct changes *c, bool (*each)(void *ctx, const stru
 	c->each = each;
 	c->ctx = ctx;
 	c->enough = false;
-	return advance(c, c->s->ctl->durable_seq, e);
+	return advance(c, store_shown_seq(c->s), e);
 }
 
 uint64_t changes_seq(const struct changes *c)
@@ -469,7 +469,7 @@ static enum err_kind open_after(struct changes *c, uint64_t after, struct err *e
 	store_unlock(s);
 	if (k != ERR_OK)
 		return k;
-	if (after > s->ctl->durable_seq)
+	if (after > store_shown_seq(s))
 		return start_anew(c, e, "no record has had that number");
 	k = journal_read(s->journal, (struct journal_pos){ seg, sizeof(struct seg_header) }, true, &v, e);
 	if (k == ERR_NOENT || k == ERR_CORRUPT || (k == ERR_OK && (v.h.type != REC_SNAPSHOT || !know_snapshot(c, v.payload))))

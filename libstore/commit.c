@@ -9,7 +9,7 @@
 #include "../libbase/buf.h"
 #include "store_int.h"
 
-static void wake_watchers(struct store *s)
+void store_wake_watchers(struct store *s)
 {
 	if (s->ctl->n_watchers == 0)
 		return;
@@ -27,7 +27,7 @@ static void raise_durable(struct store *s, uint64_t seq)
 	while (was < seq && !atomic_compare_exchange_weak(&s->ctl->durable_seq, &was, seq))
 		;
 	if (was < seq)
-		wake_watchers(s);
+		store_wake_watchers(s);
 }
 
 static enum err_kind roll(struct store *s, struct err *e)
@@ -95,6 +95,8 @@ enum err_kind store_append(struct store *s, const struct journal_rec *r, size_t 
 
 	if (group > GROUP_MAX_OCTETS)
 		return err_set(e, ERR_LIMIT, 0, "one change of %zu octets", group);
+	if (s->ctl->follow_required && (k = duty_may_append(s, e)) != ERR_OK)
+		return k;
 	s->ctl->inside_journal = 1;
 	s->ctl->tail.durable_seq = s->ctl->durable_seq;
 	if (must_roll(s, group))
@@ -141,7 +143,7 @@ static enum err_kind sync_tail(struct store *s, uint64_t seq, uint32_t epoch, st
 	return ERR_OK;
 }
 
-static enum err_kind make_durable(struct store *s, uint64_t seq, uint32_t epoch, struct err *e)
+static enum err_kind durable_here(struct store *s, uint64_t seq, uint32_t epoch, struct err *e)
 {
 	enum err_kind k;
 
@@ -154,9 +156,17 @@ static enum err_kind make_durable(struct store *s, uint64_t seq, uint32_t epoch,
 	return k;
 }
 
+/* Durable here, and in the copy where that is a duty. */
+static enum err_kind make_durable(struct store *s, uint64_t seq, uint32_t epoch, struct err *e)
+{
+	enum err_kind k = durable_here(s, seq, epoch, e);
+
+	return k != ERR_OK || !s->ctl->follow_required ? k : duty_wait(s, seq, epoch, e);
+}
+
 enum err_kind store_make_durable_here(struct store *s, uint64_t seq, struct err *e)
 {
-	return make_durable(s, seq, s->epoch, e);
+	return durable_here(s, seq, s->epoch, e);
 }
 
 enum err_kind store_make_durable(struct store *s, uint64_t seq, struct err *e)

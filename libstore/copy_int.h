@@ -44,12 +44,29 @@ void copy_segment_name(char name[32], uint32_t number);
 enum err_kind copy_read_header(int dirfd, uint32_t number, struct seg_header *out, uint64_t *out_octets,
     struct err *e) CHECKED;
 enum err_kind copy_write_at(int fd, struct str octets, uint64_t off, struct err *e) CHECKED;
-/* Copies octets from the beginning of one file to the beginning of another. A file that ends early is ERR_CORRUPT. */
-enum err_kind copy_octets(int from, int to, uint64_t octets, uint32_t *out_crc, struct err *e) CHECKED;
+/* Reads octets from the beginning of a file and hands them to each in chunks. A file that ends early is ERR_CORRUPT. */
+enum err_kind copy_each_chunk(int from, uint64_t octets,
+    enum err_kind (*each)(void *ctx, struct str chunk, uint64_t off, struct err *e), void *ctx, struct err *e) CHECKED;
+/* To the beginning of another file. */
+enum err_kind copy_octets(int from, int to, uint64_t octets, struct err *e) CHECKED;
 enum err_kind copy_sync_dir(int dirfd, const char *name, struct err *e) CHECKED;
 /* The directory large/XX of a body. */
 enum err_kind copy_open_large_dir(int dirfd, uint64_t id, bool make, int *out_fd, struct err *e) CHECKED;
-/* Puts a large body under its final name in dirfd, whole and durable or not at all. *out_copied false: it was there. */
+/* A large body on its way to its final name in a copy: whole and durable there, or not at all. */
+struct copy_large {
+	int parent, fd;
+	bool there;			/* it was: nothing is to be added */
+	uint64_t octets, n;		/* how many there will be, and are */
+	uint32_t crc;
+	char path[40], tmp[40];
+};
+/* After ERR_OK and unless it is there: add until `octets` are there, then end; or drop. After any other error but of
+ * begin: drop. */
+enum err_kind copy_large_begin(int dirfd, uint64_t id, uint64_t octets, struct copy_large *l, struct err *e) CHECKED;
+enum err_kind copy_large_add(struct copy_large *l, struct str octets, struct err *e) CHECKED;
+enum err_kind copy_large_end(struct copy_large *l, struct err *e) CHECKED;
+void copy_large_drop(struct copy_large *l);
+/* All of it from a file. *out_copied false: it was there. */
 enum err_kind copy_put_large(int dirfd, uint64_t id, int from, uint64_t octets, bool *out_copied, uint32_t *out_crc,
     struct err *e) CHECKED;
 /* journal_scan_part up to offset `to`; 0: to the end of the segment. */
@@ -60,6 +77,7 @@ enum err_kind copy_scan(struct journal *j, struct journal_pos from, uint64_t aft
 uint64_t copy_large_id(const struct journal_view *v, struct rec_message *out);
 
 /* -- copydir.c -- */
+int copy_dirfd(const struct copy *c);
 /* The end of the whole groups behind `sure` in the journal below dirfd: what a follower has put there since. */
 void copy_find_end(int dirfd, const struct copy_pos *sure, struct copy_pos *out);
 

@@ -140,6 +140,14 @@ static enum err_kind read_manifest(struct copy *c, struct err *e)
 	return ERR_OK;
 }
 
+/* The copy may have been opened as a store: its control file and index would not know of what is added now. */
+static enum err_kind forget_derived(struct copy *c, struct err *e)
+{
+	if (unlinkat(c->dirfd, "ctl", 0) < 0 && errno != ENOENT)
+		return err_sys(e, errno, "remove ctl from the copy");
+	return copy_remove_tree(c->dirfd, "index", e);
+}
+
 enum err_kind copy_open(int dirfd, struct str user, bool following, struct copy **out, struct err *e)
 {
 	struct copy *c = calloc(1, sizeof *c);
@@ -155,11 +163,15 @@ enum err_kind copy_open(int dirfd, struct str user, bool following, struct copy 
 	else if ((k = take_lock(c, e)) == ERR_OK && (k = make_dir(c->dirfd, "journal", e)) == ERR_OK &&
 	    (k = make_dir(c->dirfd, "large", e)) == ERR_OK)
 		k = read_manifest(c, e);
+	if (k == ERR_OK)
+		k = forget_derived(c, e);
+	user = str_head(user, COPY_USER_MAX_OCTETS);
+	if (k == ERR_OK && c->m.user[0] != '\0' && !str_eq(str_of(c->m.user), user))
+		k = err_set(e, ERR_EXISTS, 0, "the directory holds the copy of another user (%s)", c->m.user);
 	if (k != ERR_OK) {
 		copy_close(&c);
 		return k;
 	}
-	user = str_head(user, COPY_USER_MAX_OCTETS);
 	memset(c->m.user, 0, sizeof c->m.user);
 	memcpy(c->m.user, user.p, user.n);
 	*out = c;
@@ -184,6 +196,11 @@ void copy_close(struct copy **out)
 	close_fd(c->dirfd);
 	free(c);
 	*out = NULL;
+}
+
+int copy_dirfd(const struct copy *c)
+{
+	return c->dirfd;
 }
 
 void copy_has(const struct copy *c, struct copy_pos *out_sure, struct copy_pos *out_end)

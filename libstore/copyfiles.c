@@ -57,7 +57,8 @@ enum err_kind copy_write_at(int fd, struct str octets, uint64_t off, struct err 
 	return ERR_OK;
 }
 
-enum err_kind copy_octets(int from, int to, uint64_t octets, uint32_t *out_crc, struct err *e)
+enum err_kind copy_each_chunk(int from, uint64_t octets,
+    enum err_kind (*each)(void *ctx, struct str chunk, uint64_t off, struct err *e), void *ctx, struct err *e)
 {
 	char *chunk = malloc(COPY_CHUNK_OCTETS);
 	uint64_t off = 0;
@@ -65,7 +66,6 @@ enum err_kind copy_octets(int from, int to, uint64_t octets, uint32_t *out_crc, 
 
 	if (chunk == NULL)
 		return err_set(e, ERR_TEMP, ENOMEM, "no memory to copy");
-	*out_crc = 0;
 	while (k == ERR_OK && off < octets) {
 		uint64_t left = octets - off;
 		ssize_t n = pread(from, chunk, left < COPY_CHUNK_OCTETS ? left : COPY_CHUNK_OCTETS, (off_t)off);
@@ -77,12 +77,27 @@ enum err_kind copy_octets(int from, int to, uint64_t octets, uint32_t *out_crc, 
 			    "than it should be");
 			break;
 		}
-		*out_crc = crc32c(*out_crc, chunk, (size_t)n);
-		k = copy_write_at(to, str_n(chunk, (size_t)n), off, e);
+		k = each(ctx, str_n(chunk, (size_t)n), off, e);
 		off += (uint64_t)n;
 	}
 	free(chunk);
 	return k;
+}
+
+static enum err_kind write_chunk(void *ctx, struct str chunk, uint64_t off, struct err *e)
+{
+	return copy_write_at(*(const int *)ctx, chunk, off, e);
+}
+
+enum err_kind copy_octets(int from, int to, uint64_t octets, struct err *e)
+{
+	return copy_each_chunk(from, octets, write_chunk, &to, e);
+}
+
+static enum err_kind add_chunk(void *ctx, struct str chunk, uint64_t off, struct err *e)
+{
+	(void)off;
+	return copy_large_add(ctx, chunk, e);
 }
 
 enum err_kind copy_sync_dir(int dirfd, const char *name, struct err *e)
@@ -95,42 +110,6 @@ enum err_kind copy_sync_dir(int dirfd, const char *name, struct err *e)
 	if (fsync(fd) < 0)
 		k = err_sys(e, errno, "sync %s", name);
 	close(fd);
-	return k;
-}
-
-/* Writes the body to tmp-<random> beside its final name, so that the final name means that it is whole. */
-static enum err_kind write_large(int parent, const char *tmp, int from, uint64_t octets, uint32_t *out_crc,
-    struct err *e)
-{
-	int fd = openat(parent, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	enum err_kind k;
-
-	if (fd < 0)
-		return err_sys(e, errno, "create %s", tmp);
-	k = copy_octets(from, fd, octets, out_crc, e);
-	if (k == ERR_OK && fsync(fd) < 0)
-		k = err_sys(e, errno, "sync %s", tmp);
-	close(fd);
-	return k;
-}
-
-static enum err_kind put_in_parent(int parent, const char *name, int from, uint64_t octets, uint32_t *out_crc,
-    struct err *e)
-{
-	char tmp[40];
-	uint64_t salt;
-	enum err_kind k;
-
-	if (getrandom(&salt, sizeof salt, 0) != sizeof salt)
-		return err_sys(e, errno, "random name");
-	snprintf(tmp, sizeof tmp, "tmp-%016llx", (unsigned long long)salt);
-	k = write_large(parent, tmp, from, octets, out_crc, e);
-	if (k == ERR_OK && renameat(parent, tmp, parent, name) < 0)
-		k = err_sys(e, errno, "publish %s", name);
-	if (k == ERR_OK && fsync(parent) < 0)
-		k = err_sys(e, errno, "sync directory of %s", name);
-	if (k != ERR_OK)
-		unlinkat(parent, tmp, 0);
 	return k;
 }
 
@@ -151,26 +130,93 @@ enum err_kind copy_open_large_dir(int dirfd, uint64_t id, bool make, int *out_fd
 	return *out_fd >= 0 ? ERR_OK : err_sys(e, errno, "open %s", parent);
 }
 
+/* It goes to tmp-<random> beside its final name, so that the final name means that it is whole. */
+static enum err_kind begin_tmp(struct copy_large *l, struct err *e)
+{
+	uint64_t salt;
+
+	if (getrandom(&salt, sizeof salt, 0) != sizeof salt)
+		return err_sys(e, errno, "random name");
+	snprintf(l->tmp, sizeof l->tmp, "tmp-%016llx", (unsigned long long)salt);
+	l->fd = openat(l->parent, l->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return l->fd >= 0 ? ERR_OK : err_sys(e, errno, "create %s", l->tmp);
+}
+
+enum err_kind copy_large_begin(int dirfd, uint64_t id, uint64_t octets, struct copy_large *l, struct err *e)
+{
+	struct stat st;
+	enum err_kind k;
+
+	*l = (struct copy_large){ .parent = -1, .fd = -1, .octets = octets };
+	large_name(l->path, id);
+	if ((k = copy_open_large_dir(dirfd, id, true, &l->parent, e)) != ERR_OK)
+		return k;
+	if (fstatat(l->parent, l->path + LARGE_PARENT_OCTETS, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+	    (uint64_t)st.st_size == octets)
+		l->there = true;
+	else
+		k = begin_tmp(l, e);
+	if (k != ERR_OK || l->there)
+		copy_large_drop(l);
+	return k;
+}
+
+enum err_kind copy_large_add(struct copy_large *l, struct str octets, struct err *e)
+{
+	enum err_kind k;
+
+	if (octets.n > l->octets - l->n)
+		return err_set(e, ERR_CORRUPT, 0, "a large body is longer than was said");
+	if ((k = copy_write_at(l->fd, octets, l->n, e)) != ERR_OK)
+		return k;
+	l->crc = crc32c(l->crc, octets.p, octets.n);
+	l->n += octets.n;
+	return ERR_OK;
+}
+
+enum err_kind copy_large_end(struct copy_large *l, struct err *e)
+{
+	const char *name = l->path + LARGE_PARENT_OCTETS;
+	enum err_kind k = ERR_OK;
+
+	if (fsync(l->fd) < 0)
+		k = err_sys(e, errno, "sync %s", l->tmp);
+	else if (renameat(l->parent, l->tmp, l->parent, name) < 0)
+		k = err_sys(e, errno, "publish %s", name);
+	else if (fsync(l->parent) < 0)
+		k = err_sys(e, errno, "sync directory of %s", name);
+	if (k == ERR_OK)
+		l->tmp[0] = '\0';
+	copy_large_drop(l);
+	return k;
+}
+
+void copy_large_drop(struct copy_large *l)
+{
+	if (l->fd >= 0 && l->tmp[0] != '\0')
+		unlinkat(l->parent, l->tmp, 0);
+	if (l->fd >= 0)
+		close(l->fd);
+	if (l->parent >= 0)
+		close(l->parent);
+	l->fd = l->parent = -1;
+}
+
 enum err_kind copy_put_large(int dirfd, uint64_t id, int from, uint64_t octets, bool *out_copied, uint32_t *out_crc,
     struct err *e)
 {
-	char path[40];
-	const char *name = path + LARGE_PARENT_OCTETS;
-	struct stat st;
-	int parent;
-	enum err_kind k;
+	struct copy_large l;
+	enum err_kind k = copy_large_begin(dirfd, id, octets, &l, e);
 
-	large_name(path, id);
-	*out_copied = false;
-	if ((k = copy_open_large_dir(dirfd, id, true, &parent, e)) != ERR_OK)
+	*out_copied = k == ERR_OK && !l.there;
+	if (!*out_copied)
 		return k;
-	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode) ||
-	    (uint64_t)st.st_size != octets) {
-		k = put_in_parent(parent, name, from, octets, out_crc, e);
-		*out_copied = k == ERR_OK;
+	if ((k = copy_each_chunk(from, octets, add_chunk, &l, e)) != ERR_OK) {
+		copy_large_drop(&l);
+		return k;
 	}
-	close(parent);
-	return k;
+	*out_crc = l.crc;
+	return copy_large_end(&l, e);
 }
 
 enum err_kind copy_scan(struct journal *j, struct journal_pos from, uint64_t after, uint32_t to,

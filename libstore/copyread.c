@@ -230,7 +230,6 @@ static enum err_kind copy_segment(struct reader *r, const char *name, uint32_t t
 {
 	int from = openat(r->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK), fd;
 	struct stat st;
-	uint32_t crc;
 	enum err_kind k;
 
 	if (from < 0 || fstat(from, &st) < 0)
@@ -239,7 +238,7 @@ static enum err_kind copy_segment(struct reader *r, const char *name, uint32_t t
 	if (fd < 0) {
 		k = err_sys(e, errno, "create %s", name);
 	} else {
-		k = copy_octets(from, fd, to != 0 ? to : (uint64_t)st.st_size, &crc, e);
+		k = copy_octets(from, fd, to != 0 ? to : (uint64_t)st.st_size, e);
 		if (k == ERR_OK && fsync(fd) < 0)
 			k = err_sys(e, errno, "sync %s", name);
 		close(fd);

@@ -782,6 +782,7 @@ enum err_kind ctl_recover(struct store *s, struct err *e)
 	c->appended_seq = c->durable_seq = tail.next_seq - 1;
 	if (!same_boot)
 		c->engine_rebooted = 1;
+	duty_recover(s, same_boot);
 	c->generation++;
 	c->broken = 0;
 	memcpy(c->boot_id, s->env.boot_id, sizeof c->boot_id);

@@ -59,8 +59,11 @@ static bool raise_slots(struct store *s, const struct store_floor *f)
 	for (uint32_t i = 0; i < f->n; i++) {
 		struct ctl_slot *slot = f->slot[i].id != 0 ? ctl_find_id(s, f->slot[i].id) : NULL;
 
-		if (slot != NULL && slot->uidvalidity == f->slot[i].uidvalidity)
-			raised |= raise_u32(&slot->uidnext, f->slot[i].uidnext);
+		if (slot != NULL && slot->uidvalidity == f->slot[i].uidvalidity &&
+		    raise_u32(&slot->uidnext, f->slot[i].uidnext)) {
+			ctl_seal_slot(slot);
+			raised = true;
+		}
 	}
 	return raised;
 }
@@ -76,6 +79,7 @@ enum err_kind store_floor_keep(struct store *s, const struct store_floor *f, str
 	raised = raise_slots(s, f);
 	if (s->ctl->tail.next_seq < f->next_seq) {
 		s->ctl->tail.next_seq = f->next_seq;
+		s->ctl->tail.durable_seq = f->next_seq - 1;
 		raised = true;
 	}
 	if (!raised || (k = store_roll(s, e)) == ERR_OK)

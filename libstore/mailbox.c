@@ -546,7 +546,7 @@ static enum err_kind start_anew(struct mailbox *mb, struct err *e)
 enum err_kind mailbox_refresh(struct mailbox *mb, bool *out_changed, struct err *e)
 {
 	uint32_t epoch = mb->s->ctl->epoch;
-	uint64_t upto = mb->s->ctl->durable_seq;
+	uint64_t upto = store_shown_seq(mb->s);
 	uint64_t n_seen = mb->n_seen;
 	bool behind = upto > mb->seq;
 	enum err_kind k = ERR_OK;

@@ -51,7 +51,7 @@ enum err_kind store_open(int dirfd, const struct store_env *env, struct store **
 	if (s == NULL)
 		_exit(EX_TEMPFAIL);
 	s->env = *env;
-	s->lock_fd = s->sync_fd = s->maildrop_fd = s->users_fd = s->ctl_fd = s->watch_fd = s->wake_fd = -1;
+	s->lock_fd = s->sync_fd = s->maildrop_fd = s->users_fd = s->ctl_fd = s->watch_fd = s->wake_fd = s->follower_fd = -1;
 	s->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
 	s->journal = journal_new(s->dirfd);
 	if (s->dirfd < 0)
@@ -97,6 +97,7 @@ void store_close(struct store **out)
 	journal_free(&s->journal);
 	pack_free(&s->pack);
 	close_fd(s->wake_fd);
+	close_fd(s->follower_fd);
 	close_fd(s->maildrop_fd);
 	close_fd(s->users_fd);
 	close_fd(s->sync_fd);
@@ -169,7 +170,7 @@ void store_watch_drain(struct store *s)
 
 uint64_t store_change_count(const struct store *s)
 {
-	return s->ctl->durable_seq;
+	return store_shown_seq(s);
 }
 
 /* -- rebuild -- */

@@ -93,7 +93,7 @@ void store_maildrop_unlock(struct store *s);
  * store_watch_drain empties it; call it before mailbox_refresh. Costs nothing while nothing happens. */
 enum err_kind store_watch(struct store *s, int *out_fd, struct err *e) CHECKED;
 void store_watch_drain(struct store *s);
-/* The sequence number of the last durable record: it rises by one with each record of anybody's that becomes durable. One
+/* The sequence number of the last record that may be shown: it rises by one with each record of anybody's that becomes durable. One
  * read of shared memory, no system call. */
 uint64_t store_change_count(const struct store *s);
 

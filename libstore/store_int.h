@@ -5,7 +5,8 @@
  *  I1  Every UID in a mailbox is below its uidnext, and uidnext never falls; a mailbox id and a UIDVALIDITY are never
  *      given twice.
  *  I2  ctl's slots are what the last segment's snapshot and the records behind it say.
- *  I3  Records up to ctl.durable_seq are on the disk, and nothing past it has been shown to anyone or acknowledged.
+ *  I3  Records up to ctl.durable_seq are on the disk, and nothing past it has been shown to anyone or acknowledged; nor,
+ *      where a copy must have it first (duty.h), past ctl.followed_seq.
  *  I4  The index, if it is there, is what the records up to its own position say, and that position is durable.
  *  I5  inside_journal is set exactly while a process changes ctl or the journal; inside_engine exactly while one is
  *      in the engine, or could not open it. A mark found by the next owner of the lock means that its setter died: the
@@ -32,7 +33,7 @@
 #include "views.h"
 
 enum {
-	CTL_VERSION = 5,		/* changes with the structs below: an older file is made anew from the journal */
+	CTL_VERSION = 6,		/* changes with the structs below: an older file is made anew from the journal */
 	CTL_HEAD_OCTETS = 1024,
 	CTL_SLOTS_FIRST = 8,
 	LOCK_WAIT_MS = 10000,
@@ -57,6 +58,11 @@ struct ctl_head {
 	struct journal_tail tail;
 	_Atomic uint64_t appended_seq;	/* of the last record that is wholly written */
 	_Atomic uint64_t durable_seq;
+	_Atomic uint32_t follow_required;	/* see duty.h: nothing is shown before followed_seq has come to it */
+	_Atomic uint32_t follow_bell;	/* a futex: changes when one of these does */
+	_Atomic uint64_t followed_seq;
+	_Atomic uint64_t follower_lost_ms;	/* monotonic clock: since when no follower has been seen; 0: one lives */
+	uint32_t follow_wait_ms;
 	_Atomic uint32_t n_watchers;	/* may be too high after a death, never too low */
 	_Atomic uint32_t first_seg;	/* the oldest segment there is */
 	uint32_t compact_due;		/* a segment has ended since compaction last looked */
@@ -101,6 +107,7 @@ struct store {
 	uint32_t engine_generation;
 	int watch_fd;			/* inotify, -1 */
 	int wake_fd;			/* touched to wake watchers */
+	int follower_fd;		/* to ask whether a follower lives, -1 */
 	uint64_t later_seq;		/* appended with sync_later, not yet synced, and in which epoch */
 	uint32_t later_epoch;
 	bool search_wanting;		/* a search met an ended segment without a usable search file */
@@ -124,6 +131,25 @@ static inline bool rec_has_octets(unsigned type)
 {
 	return type == REC_MESSAGE || type == REC_KEPT;
 }
+
+/* The last record that may be shown to anyone (I3). */
+static inline uint64_t store_shown_seq(const struct store *s)
+{
+	uint64_t durable = s->ctl->durable_seq, followed;
+
+	if (!s->ctl->follow_required)
+		return durable;
+	followed = s->ctl->followed_seq;
+	return followed < durable ? followed : durable;
+}
+
+/* -- duty.c -- */
+/* Reads whether the store has the duty. At recovery. */
+void duty_recover(struct store *s, bool same_boot);
+/* Refuses while there has been no follower for long. Under the lock, before anything is written. ERR_TEMP. */
+enum err_kind duty_may_append(struct store *s, struct err *e) CHECKED;
+/* Returns when the copy has everything up to seq. Not under the lock. ERR_TEMP: no follower in time. */
+enum err_kind duty_wait(struct store *s, uint64_t seq, uint32_t epoch, struct err *e) CHECKED;
 
 /* -- lock.c -- */
 /* Takes the kernel lock (waits up to LOCK_WAIT_MS) and makes sure that ctl can be believed: recovers it when a mark is
@@ -221,6 +247,7 @@ enum err_kind store_append(struct store *s, const struct journal_rec *r, size_t 
  * that wait), and wakes watchers. Not under the lock. Errors: a failed sync, by whomever, that cost the record: the
  * operation must be reported as failed. */
 enum err_kind store_make_durable(struct store *s, uint64_t seq, struct err *e) CHECKED;
+void store_wake_watchers(struct store *s);
 /* The same on this store's disk only: for who makes its copy. */
 enum err_kind store_make_durable_here(struct store *s, uint64_t seq, struct err *e) CHECKED;
 /* Ends the segment and begins the next one; everything is durable then. Under the lock. */

@@ -7,6 +7,7 @@
 
 #include "../../libstore/copy_int.h"
 #include "../../libstore/crc32c.h"
+#include "../../libstore/stream.h"
 #include "store_dir.h"
 
 enum { SEGMENT = 64 * 1024, MESSAGES = 60, LARGE_OCTETS = 300 * 1024 };
@@ -235,6 +236,52 @@ static void test_incremental(void)
 	/* the copy itself opens as a store */
 	s = store_at(&to);
 	CHECK(put_message(s, MAILBOX_INBOX, text_of(1), 0, STR("")) == MESSAGES + 3);
+	store_close(&s);
+	dir_remove(&from);
+	dir_remove(&to);
+}
+
+/* By frames to another process: the same copy, and the next time what is new. */
+static void test_stream(void)
+{
+	struct dir from = dir_make(), to = dir_make();
+	struct store *s = store_at(&from);
+
+	put(s, 1, 30);
+	for (int round = 0; round < 2; round++) {
+		struct copy_pos sure, end;
+		struct feed_result r = { .octets = 0 };
+		struct copy_sink sink;
+		struct stream *st = NULL;
+		struct feed *f = NULL;
+		struct err e = { .text = "" };
+		int there[2], back[2], status = -1;
+		pid_t pid;
+
+		REQUIRE(pipe(there) == 0 && pipe(back) == 0);
+		pid = fork();
+		if (pid == 0) {
+			close(there[1]);
+			close(back[0]);
+			_exit(stream_receive(there[0], back[1], to.fd, &e) == ERR_OK ? 0 : 1);
+		}
+		close(there[0]);
+		close(back[1]);
+		CHECK(stream_open(back[0], there[1], STR("alice"), &st, &sure, &end, &e) == ERR_OK);
+		REQUIRE(st != NULL);
+		stream_as_sink(st, &sink);
+		CHECK(feed_open(s, &sink, &sure, &end, NULL, NULL, &f, &e) == ERR_OK && feed_advance(f, true, &e) == ERR_OK);
+		put(s, 31 + 2 * (uint32_t)round, 1);
+		CHECK(feed_advance(f, false, &e) == ERR_OK);
+		feed_result(f, &r);
+		CHECK(round == 0 ? r.n_large == 2 && r.octets > 50000 : r.n_large == 0 && r.octets < 20000);
+		feed_close(&f);
+		stream_close(&st);
+		close(there[1]);
+		close(back[0]);
+		CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+		CHECK(digest_at(&to, COPY_AT_END, false) == digest_of(&from));
+	}
 	store_close(&s);
 	dir_remove(&from);
 	dir_remove(&to);
@@ -510,6 +557,7 @@ int main(int argc, char **argv)
 		return digest_main(argv[2]);
 	test_manifest();
 	test_incremental();
+	test_stream();
 	test_times();
 	test_gap();
 	test_put_back();
