@@ -86,6 +86,8 @@ enum err_kind rows_each(struct store *s, enum index_rows which,
 		if (k == ERR_CORRUPT && index_drop(s, NULL) != ERR_OK)
 			k = ERR_TEMP;	/* next time it is made anew */
 		index_unlock(s);
+		if (!at.done)
+			lock_give_way();
 	}
 	return k;
 }

@@ -256,8 +256,10 @@ enum err_kind index_lock(struct store *s, struct err *e)
 			return k;
 		if ((k = index_enter_step(s, &more, e)) != ERR_OK)
 			store_unlock(s);
-		else if (more)
+		else if (more) {
 			index_unlock(s);
+			lock_give_way();
+		}
 	}
 	return k;
 }

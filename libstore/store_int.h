@@ -156,6 +156,8 @@ enum err_kind duty_wait(struct store *s, uint64_t seq, uint32_t epoch, struct er
  * set, the boot is another one, a sync failed. Not recursive. Errors: ERR_BUSY, and those of recovery. */
 enum err_kind store_lock(struct store *s, struct err *e) CHECKED;
 void store_unlock(struct store *s);
+/* Between two holds of the lock by a long job: the kernel gives it to whoever comes first, and that would be the job again. */
+void lock_give_way(void);
 /* flock with a deadline. Errors: ERR_BUSY. */
 enum err_kind lock_wait(int fd, uint64_t ms, struct err *e) CHECKED;
 
