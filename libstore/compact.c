@@ -23,6 +23,7 @@
 #include "index_int.h"
 #include "large.h"
 #include "mailbox_int.h"
+#include "search.h"
 
 enum {
 	BATCH_ROWS = 64,
@@ -558,6 +559,7 @@ static enum err_kind remove_segments(struct compaction *c, struct err *e)
 			c->s->ctl->first_seg = c->before;
 		store_unlock(c->s);
 	}
+	search_forget(c->s);
 	return k != ERR_OK ? k : locked;
 }
 

@@ -32,6 +32,8 @@ struct search_build_result {
  * A death at any moment costs nothing. Before charset_warm it does nothing. Errors: ERR_NOSPC, ERR_TEMP. */
 enum err_kind search_build(struct store *s, uint32_t max_segments, uint64_t max_ms,
     struct search_build_result *out, struct err *e) CHECKED;
+/* Removes the files of segments that are gone: nothing of removed mail is to stay behind. */
+void search_forget(struct store *s);
 /* Has a search met an ended segment that has no file, or a damaged one, since the last search_build? */
 bool search_wanting(const struct store *s);
 /* search_build with bounds for when nobody waits; costs one system call when the newest ended segment has its file. */

@@ -376,8 +376,8 @@ static enum err_kind lock_directory(struct store *s, int *out_fd, struct err *e)
 	return k;
 }
 
-/* Files of segments that are not there, and what a death left. */
-static void remove_strays(struct store *s)
+/* Files of segments that are not there; by the lock's holder also what a death left. */
+static void remove_strays(struct store *s, bool tmp_too)
 {
 	int fd = openat(s->dirfd, "search", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
@@ -391,7 +391,7 @@ static void remove_strays(struct store *s)
 	while ((d = readdir(dir)) != NULL) {
 		struct str name = str_of(d->d_name);
 		uint64_t seg;
-		bool stray = str_eq(name, STR("tmp")) || (str_ends(name, STR(".idx")) &&
+		bool stray = (tmp_too && str_eq(name, STR("tmp"))) || (str_ends(name, STR(".idx")) &&
 		    str_to_u64(str_head(name, name.n - 4), UINT32_MAX, &seg) &&
 		    (seg < s->ctl->first_seg || seg >= s->ctl->tail.pos.seg));
 
@@ -433,7 +433,7 @@ enum err_kind search_build(struct store *s, uint32_t max_segments, uint64_t max_
 	out->busy = k == ERR_BUSY;
 	if (k != ERR_OK)
 		return out->busy ? ERR_OK : k;
-	remove_strays(s);
+	remove_strays(s, true);
 	for (uint32_t seg = s->ctl->first_seg; seg < s->ctl->tail.pos.seg; seg++) {
 		if (search_is_there(s, seg))
 			continue;
@@ -443,6 +443,11 @@ enum err_kind search_build(struct store *s, uint32_t max_segments, uint64_t max_
 	}
 	close(lock);
 	return k;
+}
+
+void search_forget(struct store *s)
+{
+	remove_strays(s, false);
 }
 
 bool search_wanting(const struct store *s)

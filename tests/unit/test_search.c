@@ -423,7 +423,7 @@ static void test_life(void)
 	mailbox_expel(mb, NULL, NULL);
 	CHECK(wrong_answers(mb, 20, &no) == 0);
 	REQUIRE(store_compact(s, 0, &c, NULL) == ERR_OK);
-	CHECK(c.n_segments > 0);
+	CHECK(c.n_segments > 0 && n_files(&d, ".idx") == before - c.n_segments);
 	CHECK(wrong_answers(copy, 20, &no) == 0);		/* not refreshed yet */
 	REQUIRE(mailbox_refresh(mb, NULL, NULL) == ERR_OK && mailbox_refresh(copy, NULL, NULL) == ERR_OK);
 	CHECK(wrong_answers(mb, 20, &no) == 0 && wrong_answers(copy, 20, &no) == 0);
