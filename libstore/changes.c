@@ -167,7 +167,8 @@ static bool see_copy(struct changes *c, const struct journal_view *v)
 	struct uid_range u;
 	struct change_told t = { .kind = CHANGE_NEW, .uids = &u, .n_uids = 1 };
 
-	if (!rec_get_copy(v->payload, &copy, &entries) || copy.n == 0)
+	if (!rec_get_copy(v->payload, &copy, &entries) || copy.n == 0 ||
+	    copy.n > UINT32_MAX - copy.first_uid)
 		return true;
 	u = (struct uid_range){ copy.first_uid, copy.first_uid + copy.n - 1 };
 	t.mailbox = copy.mailbox;

@@ -7,7 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../libstore/changes.h"
 #include "../../libstore/store_int.h"
+#include "../../libstore/views.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
@@ -17,9 +19,63 @@ const char *__lsan_default_suppressions(void)
 	return "leak:libdb";
 }
 
+static void read_views(struct mailbox *mb, struct arena *a)
+{
+	struct uid_range *ranges;
+	struct str *names;
+	size_t n, n_ranges;
+	bool has;
+
+	if (view_list(mb, a, &names, &n, NULL) != ERR_OK)
+		n = 0;
+	for (size_t i = 0; i < n && i < 10; i++) {
+		if (view_get(mb, names[i], a, &ranges, &n_ranges, NULL) == ERR_OK && n_ranges > 0 &&
+		    (view_has(mb, names[i], &ranges[0].lo, 1, &has, NULL) != ERR_OK || !has))
+			abort();
+	}
+}
+
+static bool take_change(void *ctx, const struct change_told *t)
+{
+	uint64_t *sum = ctx;
+
+	for (size_t i = 0; i < t->n_uids; i++)
+		*sum += t->uids[i].lo ^ t->uids[i].hi;
+	for (size_t i = 0; i < t->name.n; i++)
+		*sum += (unsigned char)t->name.p[i];
+	for (size_t i = 0; i < t->what.n; i++)
+		*sum += (unsigned char)t->what.p[i];
+	return true;
+}
+
+/* Attributes and quota of everything, and all that has ever changed. */
+static void read_state(struct store *s, uint32_t mailbox, struct arena *a)
+{
+	struct quota_root *roots;
+	struct attr *attrs;
+	size_t n;
+
+	if (attr_list(s, mailbox, a, &attrs, &n, NULL) != ERR_OK || quota_list(s, a, &roots, &n, NULL) != ERR_OK)
+		return;
+	if (n == 0)
+		abort();		/* the root "" is always there */
+}
+
+static void read_changes(struct store *s)
+{
+	struct changes *c;
+	uint64_t sum = 0;
+
+	if (changes_open(s, 0, &c, NULL) != ERR_OK)
+		return;
+	if (changes_read(c, take_change, &sum, NULL) == ERR_OK && changes_seq(c) < store_change_count(s))
+		abort();
+	changes_close(&c);
+}
+
 static void read_all(struct store *s)
 {
-	struct arena *a = arena_new(1 << 22);
+	struct arena *a = arena_new(1 << 24);
 	struct mailbox_info *list;
 	size_t n;
 
@@ -38,8 +94,12 @@ static void read_all(struct store *s)
 					message_close(&t);
 			}
 		}
+		read_views(mb, a);
+		read_state(s, list[i].id, a);
 		mailbox_close(&mb);
 	}
+	read_state(s, ATTR_STORE, a);
+	read_changes(s);
 	arena_free(&a);
 }
 

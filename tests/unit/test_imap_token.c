@@ -56,6 +56,10 @@ static void test_words(void)
 	CHECK(tok_word(&c, "CONDSTORE") && tok_char(&c, ')') && tok_sp(&c));
 	CHECK(tok_nstring(&c, a, &out) && out.p == NULL && tok_sp(&c));
 	CHECK(!tok_nstring(&c, a, &out));
+	c = cursor_of(STR("~{3}\r\na\0b~{9}\r\nab"));
+	CHECK(tok_literal8(&c, &out) && str_eq(out, STR("a\0b")) && !tok_literal8(&c, &out));
+	c = cursor_of(STR("{3}\r\na\0b"));
+	CHECK(!tok_literal8(&c, &out) && !tok_string(&c, a, &out));
 	c = cursor_of(STR("a*%]"));
 	CHECK(tok_list_mailbox(&c, a, &out) && str_eq(out, STR("a*%]")));
 	c = cursor_of(STR("A+1 x"));
