@@ -42,7 +42,7 @@ struct mend {
 
 enum err_kind aside_name(const struct store *s, const char *stem, char out[96], struct err *e)
 {
-	if (mkdirat(s->dirfd, "damaged", 0700) < 0 && errno != EEXIST)
+	if ((mkdirat(s->dirfd, "damaged", 0700) < 0 && errno != EEXIST) || fsync(s->dirfd) < 0)
 		return err_sys(e, errno, "create damaged");
 	snprintf(out, 96, "damaged/%s", stem);
 	for (int i = 1; faccessat(s->dirfd, out, F_OK, AT_SYMLINK_NOFOLLOW) == 0; i++) {

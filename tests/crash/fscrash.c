@@ -97,8 +97,10 @@ static void octets_stretch(struct octets *o, size_t n, const struct draw *d, uin
 		o->cap = n + n / 2;
 		o->p = grown(o->p, o->cap);
 	}
-	for (size_t i = o->n; i < n; i++)
-		o->p[i] = d != NULL && d->c->garbage ? (char)next_random(random) : 0;
+	if (n > o->n)
+		memset(o->p + o->n, 0, n - o->n);
+	for (size_t i = o->n; d != NULL && d->c->garbage && i < n; i++)
+		o->p[i] = (char)next_random(random);
 	o->n = n;
 }
 
@@ -402,12 +404,11 @@ static void crash_mapped(const struct world *w, const struct node *n, struct oct
 
 		if (whole == 3 && by_chance(d, 20))
 			continue;
-		for (size_t i = at; i < end; i++) {
-			if (d->c->garbage && whole == 3 && by_chance(d, 10))
+		if (at < ev->len)
+			memcpy(o->p + at, w->log->data + ev->data + at, (end < ev->len ? end : ev->len) - at);
+		if (d->c->garbage && whole == 3 && by_chance(d, 30))
+			for (size_t i = at; i < end; i += 1 + next_random(&d->random) % SECTOR_OCTETS)
 				o->p[i] = (char)next_random(&d->random);
-			else if (i < ev->len)
-				o->p[i] = w->log->data[ev->data + i];
-		}
 	}
 }
 

@@ -392,6 +392,16 @@ int renameat(int from_fd, const char *from, int to_fd, const char *to)
 	return r;
 }
 
+/* Nobody exchanges names or leaves whiteouts in a store: a record with that is not whole. */
+int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+	REAL(renameat2, int (*)(int, const char *, int, const char *, unsigned));
+
+	if (log_now != NULL && flags != 0)
+		log_now->full = true;
+	return flags == 0 ? renameat(from_fd, from, to_fd, to) : real(from_fd, from, to_fd, to, flags);
+}
+
 int rename(const char *from, const char *to)
 {
 	return renameat(AT_FDCWD, from, AT_FDCWD, to);
