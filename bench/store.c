@@ -6,6 +6,7 @@
  *	store mailboxes DIR N
  *	store users DIR N
  *	store bodies DIR N		mail that looks like mail, plain and compressed
+ *	store compaction DIR N		a session beside compaction, which is to hold nobody up
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -722,6 +723,86 @@ static void run_read_packed(const struct bench *b)
 	read_bodies(b, true);
 }
 
+/* -- compaction beside a session -- */
+
+static void run_expunge_most(const struct bench *b)
+{
+	struct store *s = open_at(b, b->dir);
+	struct mailbox *mb = open_inbox(s, true);
+	uint32_t *uids = all_uids(mb);
+	struct err e = { .text = "" };
+	size_t n = 0;
+
+	for (size_t i = 0; i < mailbox_n(mb); i++) {	/* two of three, everywhere */
+		if (i % 3 != 0)
+			uids[n++] = uids[i];
+	}
+	must(mailbox_expunge(mb, uids, n, false, NULL, &e), &e, "expunge");
+	free(uids);
+	mailbox_close(&mb);
+	store_close(&s);
+	tell("before: journal", disk_octets(b->dir, "/journal") / 1e6, "MB");
+}
+
+static double one_append(struct store *s, uint32_t number)
+{
+	double begin = now_us();
+
+	append(s, MAILBOX_INBOX, MESSAGE_MIN_OCTETS, number, false);
+	return now_us() - begin;
+}
+
+static int compact_now(const struct bench *b)
+{
+	struct bench with = *b;
+	struct store_compact_result r;
+	struct err e = { .text = "" };
+	struct store *s;
+	double begin = now_us();
+
+	with.env.conf.retain_ms = 0;
+	s = open_at(&with, b->dir);
+	must(store_compact(s, 0, &r, &e), &e, "compact");
+	tell("compaction", (now_us() - begin) / 1e3, "ms");
+	tell("compaction: messages moved", (double)r.n_moved, "");
+	tell("compaction: segments removed", r.n_segments, "");
+	store_close(&s);
+	return 0;
+}
+
+static void run_compact(const struct bench *b)
+{
+	double *t = calloc(MAILBOX_USERS_MAX, sizeof *t);
+	uint32_t n = 0;
+	struct store *s;
+	int status = -1;
+	pid_t pid = fork();	/* before anything is open */
+
+	if (t == NULL)
+		die("no memory");
+	if (pid == 0) {
+		usleep(200 * 1000);
+		status = compact_now(b);
+		fflush(stdout);
+		_exit(status);
+	}
+	s = open_at(b, b->dir);
+	for (; n < TIMES; n++)
+		t[n] = one_append(s, n);
+	tell("append, synced, alone", median(t, n), "us");
+	tell("append, synced, alone: longest", t[n - 1], "us");	/* sorted by now */
+	for (n = 0; waitpid(pid, &status, WNOHANG) == 0 && n < MAILBOX_USERS_MAX; n++)
+		t[n] = one_append(s, n);
+	if (n > 0 && status == 0) {
+		tell("append, synced, beside compaction", median(t, n), "us");
+		tell("append, synced, beside compaction: 99 of 100 within", t[n * 99 / 100], "us");
+		tell("append, synced, beside compaction: longest", t[n - 1], "us");
+	}
+	tell("after: journal", disk_octets(b->dir, "/journal") / 1e6, "MB");
+	store_close(&s);
+	free(t);
+}
+
 /* -- all of it -- */
 
 typedef void step_fn(const struct bench *b);
@@ -730,6 +811,7 @@ static step_fn *const mailbox_steps[] = { run_fill, run_open, run_select, run_lo
 	run_load_without_index, run_open_without_ctl, run_append, run_read, run_flags, run_expunge, run_late_load, NULL };
 static step_fn *const mailboxes_steps[] = { run_make_mailboxes, run_open, run_list, run_open_without_ctl, NULL };
 static step_fn *const bodies_steps[] = { run_fill_plain, run_fill_packed, run_read_plain, run_read_packed, NULL };
+static step_fn *const compaction_steps[] = { run_fill, run_load_first, run_expunge_most, run_compact, NULL };
 static step_fn *const users_steps[] = { run_make_users, run_deliver, run_sessions, run_user_sizes, NULL };
 
 static const struct {
@@ -737,7 +819,7 @@ static const struct {
 	step_fn *const *steps;
 } kinds[] = {
 	{ "mailbox", mailbox_steps }, { "mailboxes", mailboxes_steps }, { "users", users_steps },
-	{ "bodies", bodies_steps },
+	{ "bodies", bodies_steps }, { "compaction", compaction_steps },
 };
 
 static bool run_all(const struct bench *b, step_fn *const *steps)
@@ -765,7 +847,7 @@ int main(int argc, char **argv)
 	bool ok = false;
 
 	if (argc < 4 || argc > 5)
-		die("usage: store mailbox|mailboxes|users|bodies DIR N [OCTETS]");
+		die("usage: store mailbox|mailboxes|users|bodies|compaction DIR N [OCTETS]");
 	b.dir = argv[2];
 	b.n = (uint32_t)strtoul(argv[3], NULL, 10);
 	if (argc > 4)

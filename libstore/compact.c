@@ -415,6 +415,7 @@ static enum err_kind move_rows(struct compaction *c, struct err *e)
 		k = move_batch(c, &at, e);
 		seq = c->s->ctl->tail.next_seq - 1;
 		index_unlock(c->s);
+		lock_give_way();
 		if (k == ERR_OK)
 			k = store_make_durable(c->s, seq, e);
 	}
@@ -519,6 +520,7 @@ static enum err_kind say_sets_again(struct store *s, struct err *e)
 			k = r.k;
 		seq = s->ctl->tail.next_seq - 1;
 		index_unlock(s);
+		lock_give_way();
 		if (k == ERR_OK)
 			k = store_make_durable(s, seq, e);
 	}
@@ -539,12 +541,14 @@ static enum err_kind forget(struct store *s, uint32_t before, struct err *e)
 			return k;
 		k = index_forget_gone(s, before, &at, e);
 		index_unlock(s);
+		lock_give_way();
 	}
 	do {
 		if (k != ERR_OK || (k = index_lock(s, e)) != ERR_OK)
 			return k;
 		k = index_forget_deleted(s, &mailbox, e);
 		index_unlock(s);
+		lock_give_way();
 	} while (mailbox != 0);
 	return k;
 }

@@ -179,7 +179,8 @@ enum err_kind index_slice(struct store *s, enum index_rows which, struct index_c
 {
 	struct slice l = { at, SLICE_CHUNKS, each, ctx };
 	struct str prefix = which == INDEX_GONE ? STR("G") : STR("C");
-	enum err_kind k = row_scan(s, at->n > 0 ? str_n(at->key, at->n) : prefix, prefix,
+	struct index_cursor from = *at;		/* the scan moves it */
+	enum err_kind k = row_scan(s, from.n > 0 ? str_n(from.key, from.n) : prefix, prefix,
 	    rows_of_chunk, &l, e);
 
 	at->done = l.left > 0;
@@ -242,34 +243,41 @@ enum err_kind index_deleted_mailbox(struct store *s, uint32_t mailbox, struct in
 
 /* -- forgetting gone rows whose octets are no more -- */
 
+/* A chunk of gone rows of which some go: its key and what stays. */
 struct gone_chunk {
-	struct index_cursor *at;
-	uint32_t before, mailbox;
-	size_t left, n_kept, n_dropped;
 	char key[KEY_MAX];
-	size_t key_octets;
+	size_t key_octets, n_kept;
 	struct index_gone kept[CHUNK_UIDS];
 };
 
-/* Stops at the first chunk that has a row to be dropped. */
+struct forgetting {
+	struct index_cursor *at;
+	uint32_t before;
+	size_t left, n;
+	struct gone_chunk *v;		/* SLICE_CHUNKS */
+};
+
 static bool find_dead_rows(void *ctx, struct str key, struct str value)
 {
-	struct gone_chunk *g = ctx;
+	struct forgetting *f = ctx;
+	struct gone_chunk *g = &f->v[f->n];
+	size_t n = value.n / sizeof g->kept[0];
 
-	if (g->left == 0 || key.n != 9)
+	if (f->left == 0 || key.n != 9)
 		return false;
-	g->left--;
+	f->left--;
+	memcpy(f->at->key, key.p, key.n);
+	f->at->n = key.n;
+	f->at->key[f->at->n++] = '\0';		/* the least key behind it */
 	memcpy(g->key, key.p, key.n);
 	g->key_octets = key.n;
-	g->n_kept = g->n_dropped = 0;
-	for (size_t at = 0; at + sizeof g->kept[0] <= value.n && g->n_kept < CHUNK_UIDS; at += sizeof g->kept[0]) {
-		memcpy(&g->kept[g->n_kept], value.p + at, sizeof g->kept[0]);
-		if (g->kept[g->n_kept].m.seg >= g->before)
-			g->n_kept++;
-		else
-			g->n_dropped++;
+	g->n_kept = 0;
+	for (size_t i = 0; i < n && i < CHUNK_UIDS; i++) {
+		memcpy(&g->kept[g->n_kept], value.p + i * sizeof g->kept[0], sizeof g->kept[0]);
+		g->n_kept += g->kept[g->n_kept].m.seg >= f->before;
 	}
-	return g->n_dropped == 0;
+	f->n += g->n_kept < n;
+	return true;
 }
 
 static enum err_kind write_kept(struct store *s, const struct gone_chunk *g, struct err *e)
@@ -284,33 +292,34 @@ static enum err_kind write_kept(struct store *s, const struct gone_chunk *g, str
 	return k == ERR_OK ? engine_put(s->engine, key, value, e) : k;
 }
 
-enum err_kind index_forget_gone(struct store *s, uint32_t before, struct index_cursor *at, struct err *e)
+static enum err_kind forget_slice(struct store *s, struct forgetting *f, struct err *e)
 {
-	struct gone_chunk g = { .before = before, .left = SLICE_CHUNKS };
-	enum err_kind k = engine_begin(s->engine, e);
+	struct index_cursor from = *f->at;	/* the scan moves it */
+	enum err_kind k = row_scan(s, from.n > 0 ? str_n(from.key, from.n) : STR("G"), STR("G"),
+	    find_dead_rows, f, e);
 
-	if (k != ERR_OK)
+	f->at->done = f->left > 0;
+	if (k != ERR_OK || f->n == 0 || (k = engine_begin(s->engine, e)) != ERR_OK)
 		return k;
-	while (k == ERR_OK && g.left > 0) {
-		size_t left = g.left;
-
-		g.n_dropped = 0;
-		k = row_scan(s, at->n > 0 ? str_n(at->key, at->n) : STR("G"), STR("G"),
-		    find_dead_rows, &g, e);
-		if (k != ERR_OK || g.left == left)
-			break;
-		memcpy(at->key, g.key, g.key_octets);
-		at->n = g.key_octets;
-		at->key[at->n++] = '\0';
-		if (g.n_dropped == 0)
-			break;
-		k = write_kept(s, &g, e);
-	}
-	at->done = g.left > 0;
+	for (size_t i = 0; i < f->n && k == ERR_OK; i++)
+		k = write_kept(s, &f->v[i], e);
 	if (k == ERR_OK)
 		k = engine_commit(s->engine, e);
 	if (k != ERR_OK)
 		engine_abort(s->engine);
+	return k;
+}
+
+enum err_kind index_forget_gone(struct store *s, uint32_t before, struct index_cursor *at, struct err *e)
+{
+	struct forgetting f = { .at = at, .before = before, .left = SLICE_CHUNKS };
+	enum err_kind k;
+
+	f.v = malloc((SLICE_CHUNKS + 1) * sizeof *f.v);
+	if (f.v == NULL)
+		return err_set(e, ERR_TEMP, ENOMEM, "no memory to forget expunged messages");
+	k = forget_slice(s, &f, e);
+	free(f.v);
 	return k;
 }
 
