@@ -663,7 +663,7 @@ static enum err_kind replay(struct store *s, const struct ctl_memory *m, uint32_
 	uint32_t from = last;
 	struct journal_scan scan = { 0 };
 	struct seg_header h;
-	bool lost;
+	bool lost, damaged = false;
 	enum err_kind k = ERR_OK;
 
 	while (from > first && !has_snapshot(s, from))
@@ -672,12 +672,16 @@ static enum err_kind replay(struct store *s, const struct ctl_memory *m, uint32_
 		k = slots_without_snapshot(s, m, first, last, e);
 	for (uint32_t seg = from; k == ERR_OK && seg <= last; seg++) {
 		k = journal_scan(s->journal, seg, apply_to_ctl, s, &scan, e);
+		damaged = damaged || k != ERR_OK || scan.n_damaged > 0;
 		if ((k == ERR_NOENT || k == ERR_CORRUPT) && seg < last)
 			k = ERR_OK;	/* a lost segment costs what was in it */
 	}
 	if (k != ERR_OK || (k = journal_segment(s->journal, last, &h, e)) != ERR_OK)
 		return k;
 	lost = end_is_lost(m, &h, last, &scan);
+	if (!lost && damaged && m->sound && m->store_id == h.store_id &&
+	    (k = regain_numbers(s, m, scan.end_seq, e)) != ERR_OK)
+		return k;
 	if ((lost && (k = keep_lost_end(s, m, last, e)) != ERR_OK) ||
 	    (k = journal_cut(s->journal, scan.end, e)) != ERR_OK)
 		return k;

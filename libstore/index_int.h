@@ -80,6 +80,7 @@ struct chunk {
 struct roll {
 	struct store *s;
 	struct table *table;		/* check: rows go there and not into the engine; NULL else */
+	const struct store *real;	/* check: whose slots know the UIDs that were given; NULL: those of s */
 	struct chunk *cache;		/* CACHE_CHUNKS, touched only where used */
 	bool used[CACHE_CHUNKS];
 	uint16_t cached[CACHE_CHUNKS / 2];	/* which are used */

@@ -387,7 +387,7 @@ static enum err_kind roll_copy(struct roll *r, const struct journal_view *v, str
 /* UIDs that the mailbox never gave bound no loop. Of a mailbox that is gone by now the bound is not known. */
 uint64_t highest_uid(const struct roll *r, uint32_t mailbox, uint32_t lo)
 {
-	const struct ctl_slot *slot = ctl_find_id(r->s, mailbox);
+	const struct ctl_slot *slot = ctl_find_id(r->real != NULL ? r->real : r->s, mailbox);
 	uint64_t most = (uint64_t)lo + SPAN_MAX_UIDS;
 
 	return slot != NULL ? slot->uidnext - 1 : most < UINT32_MAX ? most : UINT32_MAX - 1;

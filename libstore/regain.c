@@ -150,6 +150,24 @@ static enum err_kind adopt(struct store *s, const struct ctl_memory *m, bool wit
 	return k;
 }
 
+enum err_kind regain_numbers(struct store *s, const struct ctl_memory *m, uint64_t end_seq, struct err *e)
+{
+	if (m->whole && m->appended_seq == end_seq)
+		return adopt(s, m, true, e);
+	for (uint32_t i = 0; i < m->n; i++) {
+		struct ctl_slot *slot = ctl_find_id(s, m->slots[i].id);
+
+		if (slot == NULL || slot->uidvalidity != m->slots[i].uidvalidity)
+			continue;
+		if (slot->uidnext < m->slots[i].uidnext)
+			slot->uidnext = m->slots[i].uidnext;
+		if (slot->modseq < m->slots[i].modseq)
+			slot->modseq = m->slots[i].modseq;
+		ctl_seal_slot(slot);
+	}
+	return ERR_OK;
+}
+
 static enum err_kind begin_segment(struct store *s, bool end_first, struct journal_tail *tail, struct err *e)
 {
 	struct buf snap = BUF_INIT(GROUP_MAX_OCTETS);

@@ -21,6 +21,7 @@ enum err_kind shadow_new(const struct store *s, struct shadow **out, struct err 
 	sh->s.ctl_fd = -1;
 	sh->s.journal = journal_new(s->dirfd);
 	sh->roll.s = &sh->s;
+	sh->roll.real = s;
 	sh->roll.table = table_new();
 	sh->roll.cache = calloc(CACHE_CHUNKS, sizeof *sh->roll.cache);
 	if (sh->roll.table == NULL || sh->roll.cache == NULL)

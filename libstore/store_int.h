@@ -233,6 +233,8 @@ enum err_kind keep_lost_end(struct store *s, const struct ctl_memory *m, uint32_
  * and no UID is given again. */
 enum err_kind regain_behind(struct store *s, const struct ctl_memory *m, const struct journal_scan *scan,
     struct journal_tail *tail, struct err *e) CHECKED;
+/* Damage was stepped over in what was replayed, up to number end_seq: what is remembered holds what the lost records did. */
+enum err_kind regain_numbers(struct store *s, const struct ctl_memory *m, uint64_t end_seq, struct err *e) CHECKED;
 /* No segment can be read at all: the same with what the control file knew. Errors: ERR_CORRUPT when it knew nothing. */
 enum err_kind regain_without(struct store *s, const struct ctl_memory *m, struct journal_tail *tail, struct err *e) CHECKED;
 /* Slots to begin a replay from segment `first` with when it has no snapshot: the remembered ones, without counters; a
