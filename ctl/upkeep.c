@@ -87,6 +87,18 @@ static int check(struct store *s, void *arg)
 	return n_bad == 0 ? 0 : EX_DATAERR;
 }
 
+static int repair(struct store *s, void *arg)
+{
+	struct store_repair_result r;
+	struct err e;
+
+	if (store_repair(s, report, arg, &r, &e) != ERR_OK)
+		return ctl_err(&e);
+	printf("%s\tfound=%" PRIu64 "\trepaired=%" PRIu64 "\tfindings=%" PRIu64 "\n", (char *)arg, r.n_found, r.n_repaired,
+	    r.n_left);
+	return r.n_left == 0 ? 0 : EX_DATAERR;
+}
+
 static int rebuild_user(struct ctl *c, const char *user)
 {
 	return ctl_in_store(c, user, false, rebuild, (void *)(uintptr_t)user);
@@ -110,6 +122,11 @@ static int purge_user(struct ctl *c, const char *user)
 static int check_user(struct ctl *c, const char *user)
 {
 	return ctl_in_store(c, user, false, check, (void *)(uintptr_t)user);
+}
+
+static int repair_user(struct ctl *c, const char *user)
+{
+	return ctl_in_store(c, user, false, repair, (void *)(uintptr_t)user);
 }
 
 int cmd_rebuild(struct ctl *c, int argc, char **argv)
@@ -146,8 +163,16 @@ int cmd_purge(struct ctl *c, int argc, char **argv)
 
 int cmd_check(struct ctl *c, int argc, char **argv)
 {
-	(void)argc;
-	if (strcmp(argv[0], "--all") == 0)
-		return ctl_each_user(c, check_user);
-	return check_user(c, argv[0]);
+	int (*run)(struct ctl *, const char *) = check_user;
+	const char *user = argv[0];
+
+	if (argc == 2) {	/* on either side of the user */
+		bool first = strcmp(argv[0], "--repair") == 0;
+
+		if (!first && strcmp(argv[1], "--repair") != 0)
+			return ctl_fail(EX_USAGE, "check: %s is no option", argv[1]);
+		user = argv[first];
+		run = repair_user;
+	}
+	return strcmp(user, "--all") == 0 ? ctl_each_user(c, run) : run(c, user);
 }

@@ -453,7 +453,7 @@ enum err_kind view_advance(struct mailbox *mb, uint64_t upto, uint64_t own_from,
 	enum err_kind k = ERR_OK;
 
 	while (k == ERR_OK && mb->seq < upto) {
-		if ((k = journal_read(mb->s->journal, mb->pos, false, &v, e)) != ERR_OK)
+		if ((k = journal_read(mb->s->journal, mb->pos, true, &v, e)) != ERR_OK)
 			break;
 		if (needs_messages(mb, &v))
 			return err_set(e, ERR_BUSY, 0, "messages must be loaded first");
@@ -508,6 +508,8 @@ static enum err_kind merge(struct mailbox *mb, const struct mailbox *fresh, stru
 	return ERR_OK;
 }
 
+static enum err_kind load_rows(struct mailbox *mb, struct err *e);
+
 static enum err_kind start_anew(struct mailbox *mb, struct err *e)
 {
 	struct mailbox fresh = { .s = mb->s };
@@ -527,7 +529,7 @@ static enum err_kind start_anew(struct mailbox *mb, struct err *e)
 		return k;
 	if (slot == NULL)
 		all_gone(mb);
-	else if ((k = mailbox_load(&fresh, e)) == ERR_OK && (k = merge(mb, &fresh, e)) == ERR_OK) {
+	else if ((k = load_rows(&fresh, e)) == ERR_OK && (k = merge(mb, &fresh, e)) == ERR_OK) {
 		mb->kw = fresh.kw;
 		mb->n_messages = fresh.n_messages;
 		mb->n_unseen = fresh.n_unseen;
@@ -562,6 +564,8 @@ enum err_kind mailbox_refresh(struct mailbox *mb, bool *out_changed, struct err 
 	if (behind && (k = view_advance(mb, upto, 0, 0, e)) == ERR_BUSY && !mb->loaded &&
 	    (k = mailbox_load(mb, e)) == ERR_OK)
 		k = view_advance(mb, upto, 0, 0, e);
+	if (k == ERR_CORRUPT && mb->loaded)	/* damage: what can't be followed is looked up */
+		k = start_anew(mb, e);
 	if (k == ERR_OK && mb->uidnext != mb->recent_to)
 		take_recent(mb);
 	if (out_changed != NULL)
@@ -618,7 +622,10 @@ static enum err_kind expunged_since(struct mailbox *mb, uint64_t upto, struct ui
 		struct rec_expunge x;
 		struct ranges r;
 
-		if ((k = journal_read(mb->s->journal, at, false, &v, e)) != ERR_OK)
+		k = journal_read(mb->s->journal, at, true, &v, e);
+		if (k == ERR_CORRUPT)
+			return ERR_OK;	/* damage: following the journal will find it, too */
+		if (k != ERR_OK)
 			break;
 		at = v.next;
 		seq = v.h.seq;
@@ -756,13 +763,39 @@ static enum err_kind load_from_index(struct mailbox *mb, uint64_t *out_upto, str
 	return ERR_OK;
 }
 
-enum err_kind mailbox_load(struct mailbox *mb, struct err *e)
+/* When damage has cost rows that the counters, and so the client, know of, they come back as gone: positions that were told
+ * stay true until the owner tells better. */
+static enum err_kind fill_up(struct mailbox *mb, struct err *e)
+{
+	struct uid_list l = { NULL, 0, 0 };
+	size_t lacking = mb->n_messages - mb->n, ix = mb->n;
+	bool ok = true;
+
+	for (uint32_t uid = mb->uidnext; ok && l.n < lacking && --uid > 0;) {
+		if (ix > 0 && mb->m[ix - 1].uid == uid)
+			ix--;
+		else
+			ok = uid_list_add(&l, uid);
+	}
+	if (l.n > 1)
+		qsort(l.v, l.n, sizeof l.v[0], by_uid);
+	if (ok && (ok = grow(mb, l.n)))
+		put_back(mb, &l);
+	for (size_t i = 0; ok && i < l.n; i++)
+		mb->m[mailbox_lower_bound(mb, l.v[i])].gone = true;
+	if (ok) {
+		mb->n_gone += l.n;
+		mb->n_messages -= (uint32_t)l.n;
+	}
+	free(l.v);
+	return ok ? ERR_OK : no_memory(e);
+}
+
+static enum err_kind load_rows(struct mailbox *mb, struct err *e)
 {
 	uint64_t upto = mb->seq;
 	enum err_kind k;
 
-	if (mb->loaded)
-		return ERR_OK;
 	k = replay_is_cheaper(mb->s, mb->pos) ? load_from_journal(mb, e) : load_from_index(mb, &upto, e);
 	if (k != ERR_OK) {
 		upto = mb->seq;
@@ -778,6 +811,16 @@ enum err_kind mailbox_load(struct mailbox *mb, struct err *e)
 	mb->n_gone = 0;
 	mb->n_recent = mark_recent(mb, 0);
 	return ERR_OK;
+}
+
+enum err_kind mailbox_load(struct mailbox *mb, struct err *e)
+{
+	enum err_kind k;
+
+	if (mb->loaded)
+		return ERR_OK;
+	k = load_rows(mb, e);
+	return k == ERR_OK && mb->n < mb->n_messages ? fill_up(mb, e) : k;
 }
 
 /* -- gone messages -- */
