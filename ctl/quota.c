@@ -100,7 +100,8 @@ static bool parse_wish(struct str text, bool units, struct wish *out)
 		if (text.p[text.n - 1] == suffix[i])
 			shift = 10 * (i + 1);
 	}
-	if (!str_to_u64(shift > 0 ? str_head(text, text.n - 1) : text, (uint64_t)INT64_MAX >> shift, &out->value))
+	if (!str_to_u64(shift > 0 ? str_head(text, text.n - 1) : text, (uint64_t)INT64_MAX >> shift,
+	    &out->value))
 		return false;
 	out->value <<= shift;
 	return true;
@@ -125,7 +126,8 @@ int cmd_quota(struct ctl *c, int argc, char **argv)
 		if (strcmp(argv[i], "--mailbox") == 0 && i + 1 < argc)
 			w.root = str_eq_nocase(str_of(argv[++i]), STR("INBOX")) ? "INBOX" : argv[i];
 		else if (!parse_word(&w, str_of(argv[i])))
-			return ctl_fail(EX_USAGE, "\"%s\" is no limit; see penny help quota", argv[i]);
+			return ctl_fail(EX_USAGE, "\"%s\" is no limit; see penny help quota",
+			    argv[i]);
 	}
 	if (w.none && (w.storage.given || w.messages.given))
 		return ctl_fail(EX_USAGE, "either none, or limits");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* GETMETADATA and SETMETADATA (RFC 5464). An entry "/shared/x" is the attribute "/x" that belongs to everybody, "/private/x"
- * the same of the user whose store this is. */
+/* GETMETADATA and SETMETADATA (RFC 5464). An entry "/shared/x" is the attribute "/x" that
+ * belongs to everybody, "/private/x" the same of the user whose store this is. */
 #include <stdio.h>
 
 #include "../libstore/attr.h"
@@ -40,7 +40,8 @@ static bool entry_octets_ok(struct str name)
 	for (size_t i = 0; i < name.n; i++) {
 		unsigned char c = (unsigned char)name.p[i];
 
-		if (c < 0x20 || c > 0x7e || c == '*' || c == '%' || (c == '/' && i + 1 < name.n && name.p[i + 1] == '/'))
+		if (c < 0x20 || c > 0x7e || c == '*' || c == '%' ||
+		    (c == '/' && i + 1 < name.n && name.p[i + 1] == '/'))
 			return false;
 	}
 	return name.n > 0 && name.p[name.n - 1] != '/';
@@ -50,7 +51,8 @@ static bool entry_octets_ok(struct str name)
 static bool entry_parse(struct str name, struct entry *out)
 {
 	static const struct { struct str prefix, owner; } scopes[] = {
-		{ STR_INIT("/private"), STR_INIT(ATTR_OWNER_SELF) }, { STR_INIT("/shared"), STR_INIT("") },
+		{ STR_INIT("/private"), STR_INIT(ATTR_OWNER_SELF) },
+		    { STR_INIT("/shared"), STR_INIT("") },
 	};
 
 	if (!entry_octets_ok(name))
@@ -58,7 +60,8 @@ static bool entry_parse(struct str name, struct entry *out)
 	for (size_t i = 0; i < COUNTOF(scopes); i++) {
 		struct str rest = str_skip(name, scopes[i].prefix.n);
 
-		if (str_starts_nocase(name, scopes[i].prefix) && (rest.n == 0 || rest.p[0] == '/')) {
+		if (str_starts_nocase(name, scopes[i].prefix) &&
+		    (rest.n == 0 || rest.p[0] == '/')) {
 			*out = (struct entry){ name, scopes[i].owner, rest };
 			return true;
 		}
@@ -66,7 +69,8 @@ static bool entry_parse(struct str name, struct entry *out)
 	return false;
 }
 
-/* The id of the mailbox that an argument names; the empty name is the server. False: has answered. */
+/* The id of the mailbox that an argument names; the empty name is the server. False: has
+ * answered. */
 static bool find_place(struct imap_session *s, struct str name, uint32_t *out)
 {
 	struct mailbox_info info;
@@ -93,12 +97,13 @@ static bool option(struct cursor *c, struct getting *g)
 		return tok_sp(c) && tok_number(c, UINT32_MAX, &g->max_octets);
 	if (!tok_word(c, "DEPTH") || !tok_sp(c))
 		return false;
-	g->depth = tok_word(c, "0") ? 0 : tok_word(c, "1") ? 1 : tok_word(c, "infinity") ? DEPTH_INFINITY : -1;
+	g->depth = tok_word(c, "0") ? 0 : tok_word(c, "1") ? 1 : tok_word(c, "infinity") ?
+	    DEPTH_INFINITY : -1;
 	return g->depth >= 0;
 }
 
-/* "(MAXSIZE 1024 DEPTH 1)" and the blank at the given side of it. The grammar has options in front of the mailbox, the
- * examples have them behind it; both are taken. */
+/* "(MAXSIZE 1024 DEPTH 1)" and the blank at the given side of it. The grammar has options in
+ * front of the mailbox, the examples have them behind it; both are taken. */
 static bool options(struct cursor *c, struct getting *g)
 {
 	if (!tok_char(c, '('))
@@ -124,7 +129,8 @@ static bool entries(struct imap_session *s, struct cursor *c, struct entry *out,
 
 	*out_n = 0;
 	do {
-		if (*out_n == METADATA_ENTRIES_MAX || !tok_astring(c, s->a, &name) || !entry_parse(name, &out[*out_n]))
+		if (*out_n == METADATA_ENTRIES_MAX || !tok_astring(c, s->a, &name) ||
+		    !entry_parse(name, &out[*out_n]))
 			return false;
 		++*out_n;
 	} while (list && tok_sp(c));
@@ -143,7 +149,8 @@ static void put_value(struct buf *out, struct str value)
 	}
 }
 
-static void put_entry(struct imap_session *s, struct getting *g, struct str name, struct str more, struct str value)
+static void put_entry(struct imap_session *s, struct getting *g, struct str name, struct str more,
+    struct str value)
 {
 	char joined[ATTR_NAME_MAX_OCTETS + sizeof "/private"];
 
@@ -158,7 +165,8 @@ static void put_entry(struct imap_session *s, struct getting *g, struct str name
 	conn_put(s->c, g->open ? STR(" ") : STR(" ("));
 	g->open = true;
 	if (more.n > 0) {
-		snprintf(joined, sizeof joined, "%.*s%.*s", (int)name.n, name.p, (int)more.n, more.p);
+		snprintf(joined, sizeof joined, "%.*s%.*s", (int)name.n, name.p, (int)more.n,
+		    more.p);
 		name = str_of(joined);
 	}
 	put_astring(conn_out(s->c), name);
@@ -198,7 +206,8 @@ static void get_entry(struct imap_session *s, struct getting *g, const struct en
 	for (size_t i = 0; i < g->n; i++) {
 		int below = levels_below(g->v[i].name, en->rest);
 
-		if (g->v[i].kind != ATTR_METADATA || !str_eq(g->v[i].owner, en->owner) || below < 0 || below > g->depth)
+		if (g->v[i].kind != ATTR_METADATA || !str_eq(g->v[i].owner, en->owner) ||
+		    below < 0 || below > g->depth)
 			continue;
 		put_entry(s, g, en->name, str_skip(g->v[i].name, en->rest.n), g->v[i].value);
 		found = found || below == 0;
@@ -207,7 +216,8 @@ static void get_entry(struct imap_session *s, struct getting *g, const struct en
 		put_entry(s, g, en->name, str_n(NULL, 0), str_n(NULL, 0));
 }
 
-static bool parse_get(struct imap_session *s, struct cursor *c, struct getting *g, struct entry *en, size_t *n)
+static bool parse_get(struct imap_session *s, struct cursor *c, struct getting *g, struct entry *en,
+    size_t *n)
 {
 	struct str name;
 
@@ -255,7 +265,8 @@ static bool value_of(struct imap_session *s, struct cursor *c, struct str *out)
 	return tok_nstring(c, s->a, out);
 }
 
-static bool entry_values(struct imap_session *s, struct cursor *c, struct attr *v, size_t *out_n, bool *out_read_only)
+static bool entry_values(struct imap_session *s, struct cursor *c, struct attr *v, size_t *out_n,
+    bool *out_read_only)
 {
 	struct entry en;
 	struct str name;
@@ -267,8 +278,9 @@ static bool entry_values(struct imap_session *s, struct cursor *c, struct attr *
 	do {
 		struct attr *a = &v[*out_n];
 
-		if (*out_n == METADATA_ENTRIES_MAX || !tok_astring(c, s->a, &name) || !entry_parse(name, &en) ||
-		    en.rest.n == 0 || !tok_sp(c) || !value_of(s, c, &a->value))
+		if (*out_n == METADATA_ENTRIES_MAX || !tok_astring(c, s->a, &name) ||
+		    !entry_parse(name, &en) || en.rest.n == 0 || !tok_sp(c) ||
+		    !value_of(s, c, &a->value))
 			return false;
 		a->kind = ATTR_METADATA;
 		a->owner = en.owner;
@@ -301,7 +313,8 @@ static void refuse(struct imap_session *s, const struct attr *v, size_t n, const
 	reply_no(s, "METADATA TOOMANY", "Too many entries, or too much in them together");
 }
 
-static enum err_kind check_sizes(struct imap_session *s, const struct attr *v, size_t n, struct err *e)
+static enum err_kind check_sizes(struct imap_session *s, const struct attr *v, size_t n,
+    struct err *e)
 {
 	for (size_t i = 0; i < n; i++)
 		if (v[i].value.n > metadata_max_octets(s))
@@ -318,8 +331,9 @@ void cmd_setmetadata(struct imap_session *s, struct cursor *args)
 	size_t n;
 	struct err e;
 
-	if (v == NULL || !tok_sp(args) || !tok_astring(args, s->a, &sent) || !arg_name(s, sent, &name) || !tok_sp(args) ||
-	    !entry_values(s, args, v, &n, &read_only) || !tok_end(args)) {
+	if (v == NULL || !tok_sp(args) || !tok_astring(args, s->a, &sent) ||
+	    !arg_name(s, sent, &name) || !tok_sp(args) || !entry_values(s, args, v, &n,
+	    &read_only) || !tok_end(args)) {
 		reply_bad(s, "Syntax error in SETMETADATA");
 		return;
 	}
@@ -327,7 +341,8 @@ void cmd_setmetadata(struct imap_session *s, struct cursor *args)
 		return;
 	if (read_only && mailbox == ATTR_STORE)
 		reply_no(s, "NOPERM", "That entry is the server's");
-	else if (check_sizes(s, v, n, &e) != ERR_OK || attr_set(s->store, mailbox, v, n, &e) != ERR_OK)
+	else if (check_sizes(s, v, n, &e) != ERR_OK || attr_set(s->store, mailbox, v, n,
+	    &e) != ERR_OK)
 		refuse(s, v, n, &e);
 	else
 		reply_ok(s, NULL, "Completed");

@@ -5,6 +5,11 @@
 
 enum { STORAGE_UNIT_OCTETS = 1024 };	/* RFC 9208 s.5.1 */
 
+static uint64_t in_units(uint64_t octets)
+{
+	return octets / STORAGE_UNIT_OCTETS;
+}
+
 static void put_quota(struct imap_session *s, const struct quota_root *r)
 {
 	const char *sep = "";
@@ -14,8 +19,8 @@ static void put_quota(struct imap_session *s, const struct quota_root *r)
 	conn_put(s->c, STR(" ("));
 	if ((r->limits.set & QUOTA_STORAGE) != 0) {
 		conn_printf(s->c, "STORAGE %llu %llu",
-		    (unsigned long long)((r->used_octets + STORAGE_UNIT_OCTETS - 1) / STORAGE_UNIT_OCTETS),
-		    (unsigned long long)(r->limits.storage_octets / STORAGE_UNIT_OCTETS));
+		    (unsigned long long)in_units(r->used_octets + STORAGE_UNIT_OCTETS - 1),
+		    (unsigned long long)in_units(r->limits.storage_octets));
 		sep = " ";
 	}
 	if ((r->limits.set & QUOTA_MESSAGES) != 0)
@@ -100,7 +105,8 @@ static bool limit_list(struct cursor *args)
 	if (tok_char(args, ')'))
 		return tok_end(args);
 	do {
-		if (!tok_atom(args, &resource) || !tok_sp(args) || !tok_number(args, INT64_MAX, &limit))
+		if (!tok_atom(args, &resource) || !tok_sp(args) ||
+		    !tok_number(args, INT64_MAX, &limit))
 			return false;
 	} while (tok_sp(args));
 	return tok_char(args, ')') && tok_end(args);

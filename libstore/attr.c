@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Attributes of mailboxes and of the store. All of a mailbox are read at once, from the index or from the journal: they are
- * few (ATTRS_MAX), and limits are about all of them. */
+/* Attributes of mailboxes and of the store. All of a mailbox are read at once, from the index or
+ * from the journal: they are few (ATTRS_MAX), and limits are about all of them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +11,8 @@
 
 static int by_place(const struct attr *x, const struct attr *y)
 {
-	int d = x->kind != y->kind ? (x->kind > y->kind) - (x->kind < y->kind) : str_cmp(x->owner, y->owner);
+	int d = x->kind != y->kind ? (x->kind > y->kind) - (x->kind < y->kind) :
+	    str_cmp(x->owner, y->owner);
 
 	return d != 0 ? d : str_cmp(x->name, y->name);
 }
@@ -122,8 +123,8 @@ static enum err_kind see_record(void *ctx, const struct journal_view *v, struct 
 	struct attr a;
 
 	(void)e;
-	if (v->h.type == REC_MAILBOX && rec_get_mailbox(v->payload, &m, &name) && m.id == ld->mailbox &&
-	    (!(m.state & MAILBOX_EXISTS) || (m.state & MAILBOX_NOSELECT)))
+	if (v->h.type == REC_MAILBOX && rec_get_mailbox(v->payload, &m, &name) &&
+	    m.id == ld->mailbox && (!(m.state & MAILBOX_EXISTS) || (m.state & MAILBOX_NOSELECT)))
 		ld->l->n = 0;
 	if (v->h.type != REC_ATTR || !rec_get_attr(v->payload, &r, &a.owner, &a.name, &a.value) ||
 	    r.mailbox != ld->mailbox)
@@ -166,7 +167,8 @@ static bool is_there(const struct store *s, uint32_t mailbox)
 	    (slot != NULL && (slot->state & MAILBOX_EXISTS) && !(slot->state & MAILBOX_NOSELECT));
 }
 
-enum err_kind attrs_load(struct store *s, uint32_t mailbox, struct arena *a, struct attr_list *out, struct err *e)
+enum err_kind attrs_load(struct store *s, uint32_t mailbox, struct arena *a, struct attr_list *out,
+    struct err *e)
 {
 	struct loading ld = { .mailbox = mailbox, .a = a, .l = out };
 	enum err_kind k = ERR_TEMP;
@@ -187,8 +189,8 @@ enum err_kind attrs_load(struct store *s, uint32_t mailbox, struct arena *a, str
 	return k;
 }
 
-enum err_kind attr_list(struct store *s, uint32_t mailbox, struct arena *a, struct attr **out, size_t *out_n,
-    struct err *e)
+enum err_kind attr_list(struct store *s, uint32_t mailbox, struct arena *a, struct attr **out,
+    size_t *out_n, struct err *e)
 {
 	struct attr_list l;
 	enum err_kind k;
@@ -229,15 +231,16 @@ static enum err_kind check_names(const struct attr *a, struct err *e)
 	return ERR_OK;
 }
 
-enum err_kind attr_get(struct store *s, uint32_t mailbox, struct arena *a, enum attr_kind kind, struct str owner,
-    struct str name, struct str *out_value, struct err *e)
+enum err_kind attr_get(struct store *s, uint32_t mailbox, struct arena *a, enum attr_kind kind,
+    struct str owner, struct str name, struct str *out_value, struct err *e)
 {
 	struct attr wanted = { .kind = kind, .owner = owner, .name = name }, *v;
 	char buf[ATTR_NAME_MAX_OCTETS];
 	size_t n;
 	enum err_kind k;
 
-	if ((k = check_names(&wanted, e)) != ERR_OK || (k = attr_list(s, mailbox, a, &v, &n, e)) != ERR_OK)
+	if ((k = check_names(&wanted, e)) != ERR_OK ||
+	    (k = attr_list(s, mailbox, a, &v, &n, e)) != ERR_OK)
 		return k;
 	wanted.name = kept_name(kind, name, buf);
 	for (size_t i = 0; i < n; i++) {
@@ -278,7 +281,8 @@ static void setting_free(struct setting *st)
 }
 
 /* The record for one attribute; none when nothing changes. */
-static enum err_kind prepare(struct setting *st, uint32_t mailbox, const struct attr *v, struct err *e)
+static enum err_kind prepare(struct setting *st, uint32_t mailbox, const struct attr *v,
+    struct err *e)
 {
 	struct attr a = *v;
 	struct rec_attr *rec = &st->rec[st->n];
@@ -292,7 +296,8 @@ static enum err_kind prepare(struct setting *st, uint32_t mailbox, const struct 
 	at = list_find(&st->l, &a, &found);
 	if (a.value.p == NULL ? !found : found && str_eq(st->l.v[at].value, a.value))
 		return ERR_OK;
-	*rec = (struct rec_attr){ mailbox, a.kind, (uint32_t)a.owner.n, (uint32_t)a.name.n, (uint32_t)a.value.n,
+	*rec = (struct rec_attr){ mailbox, a.kind, (uint32_t)a.owner.n, (uint32_t)a.name.n,
+		(uint32_t)a.value.n,
 		a.value.p != NULL, 0 };
 	st->r[st->n] = (struct journal_rec){ REC_ATTR, {
 		str_n((const char *)rec, sizeof *rec), a.owner, a.name, a.value } };
@@ -315,8 +320,8 @@ static enum err_kind check_limits(const struct setting *st, struct err *e)
 	return ERR_OK;
 }
 
-static enum err_kind set_locked(struct store *s, struct setting *st, uint32_t mailbox, struct arena *a,
-    const struct attr *v, size_t n, uint64_t *out_seq, struct err *e)
+static enum err_kind set_locked(struct store *s, struct setting *st, uint32_t mailbox,
+    struct arena *a, const struct attr *v, size_t n, uint64_t *out_seq, struct err *e)
 {
 	enum err_kind k = attrs_load(s, mailbox, a, &st->l, e);
 
@@ -329,7 +334,8 @@ static enum err_kind set_locked(struct store *s, struct setting *st, uint32_t ma
 	return k == ERR_OK && st->n > 0 ? store_append(s, st->r, st->n, NULL, out_seq, e) : k;
 }
 
-enum err_kind attr_set(struct store *s, uint32_t mailbox, const struct attr *v, size_t n, struct err *e)
+enum err_kind attr_set(struct store *s, uint32_t mailbox, const struct attr *v, size_t n,
+    struct err *e)
 {
 	struct setting st;
 	struct arena *a;

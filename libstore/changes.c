@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* The change feed. It owns a position in the journal, never behind the durable watermark's record, and the names and states
- * of the mailboxes as they were there: a record says how a mailbox is now, the feed what is different. Both are made from the
- * control file (now) or from the snapshot that every segment begins with (any other number). */
+/* The change feed. It owns a position in the journal, never behind the durable watermark's
+ * record, and the names and states of the mailboxes as they were there: a record says how a
+ * mailbox is now, the feed what is different. Both are made from the control file (now) or from
+ * the snapshot that every segment begins with (any other number). */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,7 +92,8 @@ static struct known *known_add(struct changes *c, size_t i, uint32_t id)
 }
 
 /* State 0 forgets it. False without memory. */
-static bool known_set(struct changes *c, uint32_t id, uint32_t state, uint32_t uidvalidity, struct str name)
+static bool known_set(struct changes *c, uint32_t id, uint32_t state, uint32_t uidvalidity,
+    struct str name)
 {
 	size_t i = known_lower_bound(c, id);
 	struct known *k = i < c->n && c->v[i].id == id ? &c->v[i] : NULL;
@@ -263,11 +265,12 @@ static bool is_shown(uint32_t state)
 }
 
 /* What is different between two states of one id. */
-static void tell_difference(struct changes *c, const struct known *was, const struct rec_mailbox *now, struct str name,
-    uint64_t seq)
+static void tell_difference(struct changes *c, const struct known *was,
+    const struct rec_mailbox *now, struct str name, uint64_t seq)
 {
 	uint32_t old = was->state, new = now->state;
-	struct change_told t = { .mailbox = now->id, .name = name, .uidvalidity = now->uidvalidity };
+	struct change_told t = { .mailbox = now->id, .name = name,
+	    .uidvalidity = now->uidvalidity };
 	struct change_told gone = { .kind = CHANGE_DELETED, .mailbox = now->id, .name = was->name,
 		.uidvalidity = was->uidvalidity, .noselect = new & MAILBOX_NOSELECT };
 
@@ -332,7 +335,8 @@ static enum err_kind advance(struct changes *c, uint64_t upto, struct err *e)
 
 		k = journal_read(c->s->journal, c->pos, false, &v, e);
 		if (k == ERR_NOENT || k == ERR_CORRUPT)
-			return start_anew(c, e, k == ERR_NOENT ? "compaction has been there" : "records are damaged");
+			return start_anew(c, e, k == ERR_NOENT ? "compaction has been there" :
+			    "records are damaged");
 		if (k != ERR_OK)
 			break;
 		if (v.h.seq <= c->seq)
@@ -359,7 +363,8 @@ static enum err_kind enter_epoch(struct changes *c, struct err *e)
 	return same ? ERR_OK : start_anew(c, e, "the journal is another one");
 }
 
-enum err_kind changes_read(struct changes *c, bool (*each)(void *ctx, const struct change_told *t), void *ctx, struct err *e)
+enum err_kind changes_read(struct changes *c, bool (*each)(void *ctx, const struct change_told *t),
+    void *ctx, struct err *e)
 {
 	enum err_kind k;
 
@@ -385,8 +390,8 @@ static bool know_slots(struct changes *c)
 	const struct ctl_slot *slot = ctl_slots(c->s);
 
 	for (uint32_t i = 0; i < c->s->ctl->n_slots; i++) {
-		if (slot[i].state != 0 && !known_set(c, slot[i].id, slot[i].state, slot[i].uidvalidity,
-		    str_n(slot[i].name, slot[i].name_octets)))
+		if (slot[i].state != 0 && !known_set(c, slot[i].id, slot[i].state,
+		    slot[i].uidvalidity, str_n(slot[i].name, slot[i].name_octets)))
 			return false;
 	}
 	return true;
@@ -422,14 +427,16 @@ static enum err_kind find_segment(struct changes *c, uint64_t after, uint32_t *o
 		struct seg_header h;
 
 		k = journal_segment(c->s->journal, seg, &h, e);
-		if (k == ERR_CORRUPT && seg == last)	/* begun by a process that died, or just now: nothing in it counts yet */
+		/* begun by a process that died, or just now: nothing in it counts yet */
+		if (k == ERR_CORRUPT && seg == last)
 			k = ERR_OK;
 		else if (k == ERR_OK && h.first_seq <= after + 1) {
 			*out = seg;
 			return ERR_OK;
 		}
 	}
-	return k == ERR_OK || k == ERR_NOENT || k == ERR_CORRUPT ? start_anew(c, e, "the journal does not go back so far") : k;
+	return k == ERR_OK || k == ERR_NOENT || k == ERR_CORRUPT ?
+	    start_anew(c, e, "the journal does not go back so far") : k;
 }
 
 static bool know_snapshot(struct changes *c, struct str payload)
@@ -472,8 +479,10 @@ static enum err_kind open_after(struct changes *c, uint64_t after, struct err *e
 		return k;
 	if (after > store_shown_seq(s))
 		return start_anew(c, e, "no record has had that number");
-	k = journal_read(s->journal, (struct journal_pos){ seg, sizeof(struct seg_header) }, true, &v, e);
-	if (k == ERR_NOENT || k == ERR_CORRUPT || (k == ERR_OK && (v.h.type != REC_SNAPSHOT || !know_snapshot(c, v.payload))))
+	k = journal_read(s->journal, (struct journal_pos){ seg, sizeof(struct seg_header) }, true,
+	    &v, e);
+	if (k == ERR_NOENT || k == ERR_CORRUPT || (k == ERR_OK &&
+	    (v.h.type != REC_SNAPSHOT || !know_snapshot(c, v.payload))))
 		return start_anew(c, e, "no snapshot to begin with");
 	if (k != ERR_OK)
 		return k;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Attributes in the index: a value may be longer than the engine's, so it lies in pieces, under one key with a number behind.
- * Piece 0 begins with what is known of the whole (struct index_attr). */
+/* Attributes in the index: a value may be longer than the engine's, so it lies in pieces, under
+ * one key with a number behind. Piece 0 begins with what is known of the whole (struct
+ * index_attr). */
 #include <string.h>
 
 #include "../libbase/buf.h"
@@ -13,10 +14,12 @@ struct index_attr {
 	uint32_t octets, reserved;
 };
 
-_Static_assert(sizeof(struct index_attr) + PIECE_OCTETS + SEAL_OCTETS <= ENGINE_VALUE_MAX_OCTETS, "a piece fits a page");
+_Static_assert(sizeof(struct index_attr) + PIECE_OCTETS + SEAL_OCTETS <= ENGINE_VALUE_MAX_OCTETS,
+    "a piece fits a page");
 
 /* "A" mailbox kind owner NUL name NUL, to which the piece's number is added. */
-static struct str attr_key(char key[KEY_MAX], const struct rec_attr *r, struct str owner, struct str name)
+static struct str attr_key(char key[KEY_MAX], const struct rec_attr *r, struct str owner,
+    struct str name)
 {
 	size_t n = key_prefix(key, 'A', r->mailbox).n;
 
@@ -37,8 +40,8 @@ static struct str piece_key(char key[KEY_MAX], size_t n, uint32_t piece)
 	return str_n(key, n + PIECE_DIGITS);
 }
 
-static enum err_kind put_pieces(struct roll *r, char key[KEY_MAX], size_t key_octets, const struct index_attr *head,
-    struct str value, struct err *e)
+static enum err_kind put_pieces(struct roll *r, char key[KEY_MAX], size_t key_octets,
+    const struct index_attr *head, struct str value, struct err *e)
 {
 	char row[sizeof *head + PIECE_OCTETS];
 	enum err_kind k;
@@ -76,7 +79,8 @@ enum err_kind roll_attr(struct roll *r, const struct journal_view *v, struct err
 	n = attr_key(key, &attr, owner, name).n;
 	if ((k = row_delete_prefix(r, str_n(key, n), e)) != ERR_OK || !attr.set)
 		return k;
-	return put_pieces(r, key, n, &(struct index_attr){ attr.modseq != 0 ? attr.modseq : v->h.seq,
+	return put_pieces(r, key, n, &(struct index_attr){ attr.modseq != 0 ? attr.modseq :
+	    v->h.seq,
 		attr.value_octets, 0 }, value, e);
 }
 
@@ -138,20 +142,22 @@ static bool take_piece(void *ctx, struct str key, struct str row)
 	if (ok && key.p[key.n - 2] == 0 && key.p[key.n - 1] == 0)
 		ok = begin(g, key, row);
 	else
-		ok = ok && str_eq(str_head(key, key.n - PIECE_DIGITS), str_n(g->key, g->key_octets)) &&
-		    buf_put(&g->value, row);
+		ok = ok && str_eq(str_head(key, key.n - PIECE_DIGITS),
+		    str_n(g->key, g->key_octets)) && buf_put(&g->value, row);
 	if (ok && g->value.n == g->head.octets)
 		ok = tell(g);
 	g->bad = !ok;
 	return ok && !g->stopped;
 }
 
-static enum err_kind gather(struct store *s, struct gathering *g, struct str from, struct str prefix, struct err *e)
+static enum err_kind gather(struct store *s, struct gathering *g, struct str from,
+    struct str prefix, struct err *e)
 {
 	enum err_kind k = row_scan(s, from, prefix, take_piece, g, e);
 
 	buf_free(&g->value);
-	return k == ERR_OK && g->bad ? err_set(e, ERR_CORRUPT, 0, "index: an attribute is not whole") : k;
+	return k == ERR_OK && g->bad ? err_set(e, ERR_CORRUPT, 0,
+	    "index: an attribute is not whole") : k;
 }
 
 enum err_kind index_each_attr(struct store *s, uint32_t mailbox,

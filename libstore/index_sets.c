@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Keywords and views in the index, and everything that is no message said again for compaction. A view's row holds the bits
- * of VIEW_UIDS UIDs; one without bits is not there. */
+/* Keywords and views in the index, and everything that is no message said again for compaction.
+ * A view's row holds the bits of VIEW_UIDS UIDs; one without bits is not there. */
 #include <string.h>
 
 #include "index_int.h"
@@ -43,7 +43,8 @@ struct bits {
 	uint8_t bit[VIEW_UIDS / 8];
 };
 
-static enum err_kind bits_write(struct roll *r, const struct rec_view *view, struct str name, struct bits *b, struct err *e)
+static enum err_kind bits_write(struct roll *r, const struct rec_view *view, struct str name,
+    struct bits *b, struct err *e)
 {
 	static const uint8_t none[VIEW_UIDS / 8];
 	char key[KEY_MAX];
@@ -59,8 +60,8 @@ static enum err_kind bits_write(struct roll *r, const struct rec_view *view, str
 	return err == ERR_NOENT ? ERR_OK : err;
 }
 
-static enum err_kind bits_read(struct roll *r, const struct rec_view *view, struct str name, uint32_t number, struct bits *b,
-    struct err *e)
+static enum err_kind bits_read(struct roll *r, const struct rec_view *view, struct str name,
+    uint32_t number, struct bits *b, struct err *e)
 {
 	char key[KEY_MAX];
 	struct str v;
@@ -115,7 +116,8 @@ enum err_kind roll_view(struct roll *r, const struct journal_view *v, struct err
 			uint64_t end = (uid / VIEW_UIDS + 1) * VIEW_UIDS - 1;
 
 			k = bits_read(r, &view, name, (uint32_t)(uid / VIEW_UIDS), &b, e);
-			bits_change(&b, (uint32_t)(uid % VIEW_UIDS), (uint32_t)((u.hi < end ? u.hi : end) % VIEW_UIDS),
+			bits_change(&b, (uint32_t)(uid % VIEW_UIDS),
+			    (uint32_t)((u.hi < end ? u.hi : end) % VIEW_UIDS),
 			    (view.how & VIEW_ADDS) != 0);
 			uid = end + 1;
 		}
@@ -152,7 +154,8 @@ struct slice {
 };
 
 /* False: enough for now, or each has failed. */
-static bool say(struct slice *l, enum rec_type type, struct str head, struct str name, struct str rest)
+static bool say(struct slice *l, enum rec_type type, struct str head, struct str name,
+    struct str rest)
 {
 	l->octets += SET_OVERHEAD + head.n + name.n + rest.n;
 	return l->each(l->ctx, type, head, name, rest) && l->octets < SLICE_OCTETS;
@@ -176,7 +179,8 @@ static bool keyword_row(void *ctx, struct str key, struct str value)
 	if (key.n != 9)
 		return true;
 	kw = (struct rec_keyword){ get_be32(key.p + 1), get_be32(key.p + 5), (uint32_t)value.n, 0 };
-	return say(l, REC_KEYWORD, str_n((const char *)&kw, sizeof kw), value, str_n(NULL, 0)) || go_on_behind(l, key);
+	return say(l, REC_KEYWORD, str_n((const char *)&kw, sizeof kw), value, str_n(NULL, 0)) ||
+	    go_on_behind(l, key);
 }
 
 static bool view_row(void *ctx, struct str key, struct str value)
@@ -193,7 +197,8 @@ static bool view_row(void *ctx, struct str key, struct str value)
 	view.name_octets = (uint32_t)name.n;
 	if (view_row_ranges(key, value, &ranges)) {
 		view.n_ranges = (uint32_t)(ranges.n / sizeof(struct uid_range));
-		more = say(l, REC_VIEW, str_n((const char *)&view, sizeof view), name, buf_str(&ranges));
+		more = say(l, REC_VIEW, str_n((const char *)&view, sizeof view), name,
+		    buf_str(&ranges));
 	}
 	buf_free(&ranges);
 	return more || go_on_behind(l, key);
@@ -202,12 +207,14 @@ static bool view_row(void *ctx, struct str key, struct str value)
 static bool attr_row(void *ctx, uint32_t mailbox, const struct attr *a)
 {
 	char names[ATTR_OWNER_MAX_OCTETS + ATTR_NAME_MAX_OCTETS];
-	struct rec_attr rec = { mailbox, a->kind, (uint32_t)a->owner.n, (uint32_t)a->name.n, (uint32_t)a->value.n, 1,
+	struct rec_attr rec = { mailbox, a->kind, (uint32_t)a->owner.n, (uint32_t)a->name.n,
+	    (uint32_t)a->value.n, 1,
 		a->modseq };
 
 	memcpy(names, a->owner.p, a->owner.n);
 	memcpy(names + a->owner.n, a->name.p, a->name.n);
-	return say(ctx, REC_ATTR, str_n((const char *)&rec, sizeof rec), str_n(names, a->owner.n + a->name.n), a->value);
+	return say(ctx, REC_ATTR, str_n((const char *)&rec, sizeof rec),
+	    str_n(names, a->owner.n + a->name.n), a->value);
 }
 
 /* One family of rows from the cursor on; at->done when it is through. */
@@ -223,7 +230,8 @@ static enum err_kind family(struct store *s, struct slice *l, struct err *e)
 }
 
 enum err_kind index_set_slice(struct store *s, struct index_cursor *at,
-    bool (*each)(void *ctx, enum rec_type type, struct str head, struct str name, struct str rest), void *ctx, struct err *e)
+    bool (*each)(void *ctx, enum rec_type type, struct str head, struct str name, struct str rest),
+    void *ctx, struct err *e)
 {
 	static const char families[] = "AKV";
 	struct slice l = { at, 0, each, ctx };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Quota roots: limits from the control file, usage from its counters. Nothing is remembered between two questions. */
+/* Quota roots: limits from the control file, usage from its counters. Nothing is remembered
+ * between two questions. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +27,8 @@ static struct usage usage_of(const struct store *s, struct str root)
 	struct usage u = { 0, 0 };
 
 	for (uint32_t i = 0; i < s->ctl->n_slots; i++) {
-		if (slot[i].n_messages == 0 || slot[i].state == 0 || !covers(root, slot_name(&slot[i])))
+		if (slot[i].n_messages == 0 || slot[i].state == 0 ||
+		    !covers(root, slot_name(&slot[i])))
 			continue;
 		u.octets += slot[i].octets;
 		u.messages += slot[i].n_messages;
@@ -34,15 +36,18 @@ static struct usage usage_of(const struct store *s, struct str root)
 	return u;
 }
 
-/* What is in force for "": the site's defaults where nothing is set, nothing where there is no limit. */
+/* What is in force for "": the site's defaults where nothing is set, nothing where there is no
+ * limit. */
 static struct quota_limits default_limits(const struct store *s)
 {
 	struct quota_limits l = s->ctl->quota;
 
 	if (!(l.set & QUOTA_STORAGE))
-		l.storage_octets = s->env.conf.quota_octets != 0 ? s->env.conf.quota_octets : QUOTA_UNLIMITED;
+		l.storage_octets = s->env.conf.quota_octets != 0 ? s->env.conf.quota_octets :
+		    QUOTA_UNLIMITED;
 	if (!(l.set & QUOTA_MESSAGES))
-		l.n_messages = s->env.conf.quota_messages != 0 ? s->env.conf.quota_messages : QUOTA_UNLIMITED;
+		l.n_messages = s->env.conf.quota_messages != 0 ? s->env.conf.quota_messages :
+		    QUOTA_UNLIMITED;
 	l.set = QUOTA_STORAGE | QUOTA_MESSAGES;
 	return l;
 }
@@ -63,16 +68,16 @@ static bool fits(uint64_t limit, uint64_t used, uint64_t more)
 	return used <= limit && more <= limit - used;
 }
 
-/* While there is room, a delivered message may take a little more: else large mail would be refused long before the mailbox is
- * full, and its owner would not know why. */
+/* While there is room, a delivered message may take a little more: else large mail would be
+ * refused long before the mailbox is full, and its owner would not know why. */
 static bool fits_storage(uint64_t limit, uint64_t used, uint64_t more, bool last_may_pass)
 {
 	return fits(limit, used, more) ||
 	    (last_may_pass && used < limit && fits(limit + limit / QUOTA_GRACE_SHARE, used, more));
 }
 
-static enum err_kind room_in(const struct store *s, struct str root, struct quota_limits l, uint64_t n, uint64_t octets,
-    bool last_may_pass, struct err *e)
+static enum err_kind room_in(const struct store *s, struct str root, struct quota_limits l,
+    uint64_t n, uint64_t octets, bool last_may_pass, struct err *e)
 {
 	struct usage u;
 
@@ -80,17 +85,22 @@ static enum err_kind room_in(const struct store *s, struct str root, struct quot
 	if (l.set == 0)
 		return ERR_OK;
 	u = usage_of(s, root);
-	if ((l.set & QUOTA_STORAGE) && !fits_storage(l.storage_octets, u.octets, octets, last_may_pass))
-		return err_set(e, ERR_QUOTA, 0, "over quota \"%.*s\": %llu octets of %llu in use, %llu more", STR_FMT(root),
-		    (unsigned long long)u.octets, (unsigned long long)l.storage_octets, (unsigned long long)octets);
+	if ((l.set & QUOTA_STORAGE) &&
+	    !fits_storage(l.storage_octets, u.octets, octets, last_may_pass))
+		return err_set(e, ERR_QUOTA, 0,
+		    "over quota \"%.*s\": %llu octets of %llu in use, %llu more", STR_FMT(root),
+		    (unsigned long long)u.octets, (unsigned long long)l.storage_octets,
+		    (unsigned long long)octets);
 	if ((l.set & QUOTA_MESSAGES) && !fits(l.n_messages, u.messages, n))
-		return err_set(e, ERR_QUOTA, 0, "over quota \"%.*s\": %llu messages of %llu, %llu more", STR_FMT(root),
-		    (unsigned long long)u.messages, (unsigned long long)l.n_messages, (unsigned long long)n);
+		return err_set(e, ERR_QUOTA, 0,
+		    "over quota \"%.*s\": %llu messages of %llu, %llu more", STR_FMT(root),
+		    (unsigned long long)u.messages, (unsigned long long)l.n_messages,
+		    (unsigned long long)n);
 	return ERR_OK;
 }
 
-enum err_kind quota_room(const struct store *s, const struct ctl_slot *slot, const struct ctl_slot *from, uint64_t n,
-    uint64_t octets, bool last_may_pass, struct err *e)
+enum err_kind quota_room(const struct store *s, const struct ctl_slot *slot,
+    const struct ctl_slot *from, uint64_t n, uint64_t octets, bool last_may_pass, struct err *e)
 {
 	const struct ctl_slot *r = ctl_slots(s);
 	enum err_kind k = ERR_OK;
@@ -100,7 +110,8 @@ enum err_kind quota_room(const struct store *s, const struct ctl_slot *slot, con
 	if (from == NULL)	/* "" covers both ends of every move */
 		k = room_in(s, STR(""), default_limits(s), n, octets, last_may_pass, e);
 	for (uint32_t i = 0; s->ctl->has_roots && i < s->ctl->n_slots && k == ERR_OK; i++) {
-		if (r[i].state == 0 || r[i].quota.set == 0 || !covers(slot_name(&r[i]), slot_name(slot)) ||
+		if (r[i].state == 0 || r[i].quota.set == 0 ||
+		    !covers(slot_name(&r[i]), slot_name(slot)) ||
 		    (from != NULL && covers(slot_name(&r[i]), slot_name(from))))
 			continue;
 		k = room_in(s, slot_name(&r[i]), r[i].quota, n, octets, last_may_pass, e);
@@ -135,12 +146,13 @@ enum err_kind quota_check_append(struct store *s, uint32_t mailbox, uint64_t oct
 
 /* -- telling -- */
 
-static bool fill(const struct store *s, struct str name, struct quota_limits own, struct quota_limits limits, struct arena *a,
-    struct quota_root *out)
+static bool fill(const struct store *s, struct str name, struct quota_limits own,
+    struct quota_limits limits, struct arena *a, struct quota_root *out)
 {
 	struct usage u = usage_of(s, name);
 
-	*out = (struct quota_root){ str_dup(a, name), own, without_unlimited(limits), u.octets, u.messages };
+	*out = (struct quota_root){ str_dup(a, name), own, without_unlimited(limits), u.octets,
+		u.messages };
 	return out->name.p != NULL;
 }
 
@@ -152,7 +164,8 @@ static int by_name(const void *a, const void *b)
 }
 
 /* The roots that cover `name`; all with name.p NULL. */
-static bool gather(const struct store *s, struct str name, struct arena *a, struct quota_root *out, size_t *out_n)
+static bool gather(const struct store *s, struct str name, struct arena *a, struct quota_root *out,
+    size_t *out_n)
 {
 	const struct ctl_slot *slot = ctl_slots(s);
 	size_t n = 1;
@@ -177,8 +190,8 @@ static size_t count_roots(const struct store *s)
 	return n;
 }
 
-static enum err_kind tell(struct store *s, struct arena *a, struct str name, struct quota_root **out, size_t *out_n,
-    struct err *e)
+static enum err_kind tell(struct store *s, struct arena *a, struct str name,
+    struct quota_root **out, size_t *out_n, struct err *e)
 {
 	bool ok;
 	enum err_kind k;
@@ -194,13 +207,14 @@ static enum err_kind tell(struct store *s, struct arena *a, struct str name, str
 	return ERR_OK;
 }
 
-enum err_kind quota_list(struct store *s, struct arena *a, struct quota_root **out, size_t *out_n, struct err *e)
+enum err_kind quota_list(struct store *s, struct arena *a, struct quota_root **out, size_t *out_n,
+    struct err *e)
 {
 	return tell(s, a, str_n(NULL, 0), out, out_n, e);
 }
 
-enum err_kind quota_covering(struct store *s, struct arena *a, struct str mailbox, struct quota_root **out, size_t *out_n,
-    struct err *e)
+enum err_kind quota_covering(struct store *s, struct arena *a, struct str mailbox,
+    struct quota_root **out, size_t *out_n, struct err *e)
 {
 	enum err_kind k = name_canonical(mailbox, &mailbox, e);
 
@@ -209,14 +223,16 @@ enum err_kind quota_covering(struct store *s, struct arena *a, struct str mailbo
 
 /* -- setting -- */
 
-static enum err_kind set_locked(struct store *s, struct str root, const struct quota_limits *l, uint64_t *out_seq,
-    struct err *e)
+static enum err_kind set_locked(struct store *s, struct str root, const struct quota_limits *l,
+    uint64_t *out_seq, struct err *e)
 {
 	const struct ctl_slot *slot = root.n > 0 ? ctl_find_name(s, root) : NULL;
-	struct rec_quota q = { 0, l->set & (QUOTA_STORAGE | QUOTA_MESSAGES), l->storage_octets, l->n_messages };
+	struct rec_quota q = { 0, l->set & (QUOTA_STORAGE | QUOTA_MESSAGES), l->storage_octets,
+	    l->n_messages };
 	struct journal_rec r = { REC_QUOTA, { str_n((const char *)&q, sizeof q) } };
 
-	if (root.n > 0 && (slot == NULL || !(slot->state & MAILBOX_EXISTS) || (slot->state & MAILBOX_NOSELECT)))
+	if (root.n > 0 && (slot == NULL || !(slot->state & MAILBOX_EXISTS) ||
+	    (slot->state & MAILBOX_NOSELECT)))
 		return err_set(e, ERR_NOENT, 0, "no such mailbox");
 	if (!(q.set & QUOTA_STORAGE) || q.storage_octets > INT64_MAX)	/* RFC 9208 s.3.1.2: 63 bits */
 		q.storage_octets = QUOTA_UNLIMITED;
@@ -226,7 +242,8 @@ static enum err_kind set_locked(struct store *s, struct str root, const struct q
 	return store_append(s, &r, 1, NULL, out_seq, e);
 }
 
-enum err_kind quota_set(struct store *s, struct str root, const struct quota_limits *l, struct err *e)
+enum err_kind quota_set(struct store *s, struct str root, const struct quota_limits *l,
+    struct err *e)
 {
 	uint64_t seq = 0;
 	enum err_kind k;

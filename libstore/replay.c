@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The journal in place of the index: cheaper while it is short, and all there is when the index does not open. */
+/* The journal in place of the index: cheaper while it is short, and all there is when the index
+ * does not open. */
 #include "store_int.h"
 
 bool replay_is_cheaper(const struct store *s, struct journal_pos upto)
@@ -8,7 +9,8 @@ bool replay_is_cheaper(const struct store *s, struct journal_pos upto)
 }
 
 enum err_kind replay_all(struct store *s, uint32_t last_seg,
-    enum err_kind (*each)(void *ctx, const struct journal_view *v, struct err *e), void *ctx, struct err *e)
+    enum err_kind (*each)(void *ctx, const struct journal_view *v, struct err *e), void *ctx,
+    struct err *e)
 {
 	struct journal_scan scan;
 	uint32_t first, last;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Views, read from the index's rows, or from rows that the journal's records make in a table of our own. No message is
- * loaded for any of it. */
+/* Views, read from the index's rows, or from rows that the journal's records make in a table of
+ * our own. No message is loaded for any of it. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +74,8 @@ static enum err_kind run_on_journal(struct rows *r, rows_fn *run, void *ctx, str
 }
 
 /* Under the lock. run may be called twice: it begins anew. */
-static enum err_kind run_locked(struct store *s, uint32_t mailbox, rows_fn *run, void *ctx, struct err *e)
+static enum err_kind run_locked(struct store *s, uint32_t mailbox, rows_fn *run, void *ctx,
+    struct err *e)
 {
 	struct rows r = { s, NULL, mailbox };
 	enum err_kind k = ERR_TEMP;
@@ -88,7 +89,8 @@ static enum err_kind run_locked(struct store *s, uint32_t mailbox, rows_fn *run,
 
 static enum err_kind lock_store(struct store *s, struct err *e)
 {
-	/* an index that is far behind is rolled forward in steps, before the lock is wanted for long */
+	/* an index that is far behind is rolled forward in steps, before the lock is wanted for
+	 * long */
 	if (!replay_is_cheaper(s, s->ctl->tail.pos) && index_lock(s, NULL) == ERR_OK)
 		index_unlock(s);
 	return store_lock(s, e);
@@ -214,10 +216,12 @@ static enum err_kind read_names(void *ctx, const struct rows *r, struct err *e)
 			k = row_scan(r->s, str_n(l->next, l->next_octets), prefix, first_row, l, e);
 		} while (k == ERR_OK && l->found && !l->no_memory);
 	}
-	return k == ERR_OK && l->no_memory ? err_set(e, ERR_TEMP, ENOMEM, "no memory for views") : k;
+	return k == ERR_OK && l->no_memory ? err_set(e, ERR_TEMP, ENOMEM, "no memory for views") :
+	    k;
 }
 
-enum err_kind view_list(struct mailbox *mb, struct arena *a, struct str **out, size_t *out_n, struct err *e)
+enum err_kind view_list(struct mailbox *mb, struct arena *a, struct str **out, size_t *out_n,
+    struct err *e)
 {
 	struct names l = { NULL, 0, 0, 0, "", 0, false, false };
 	enum err_kind k = run_on_rows(mb, read_names, &l, e);
@@ -226,7 +230,8 @@ enum err_kind view_list(struct mailbox *mb, struct arena *a, struct str **out, s
 	if (k == ERR_OK) {
 		*out = arena_array(a, l.n, sizeof **out);
 		*out_n = l.n;
-		for (size_t i = 0; (ok = *out != NULL && (i == 0 || (*out)[i - 1].p != NULL)) && i < l.n; i++)
+		for (size_t i = 0; (ok = *out != NULL && (i == 0 || (*out)[i - 1].p != NULL)) &&
+		    i < l.n; i++)
 			(*out)[i] = str_dup(a, l.v[i]);
 		ok = ok && (l.n == 0 || (*out)[l.n - 1].p != NULL);
 	}
@@ -271,7 +276,8 @@ static enum err_kind read_members(void *ctx, const struct rows *r, struct err *e
 	return ERR_OK;
 }
 
-enum err_kind view_has(struct mailbox *mb, struct str view, const uint32_t *uids, size_t n, bool *out, struct err *e)
+enum err_kind view_has(struct mailbox *mb, struct str view, const uint32_t *uids, size_t n,
+    bool *out, struct err *e)
 {
 	struct asking q = { view, uids, n, out };
 	enum err_kind k = check_name(view, e);
@@ -309,11 +315,12 @@ static enum err_kind read_set(void *ctx, const struct rows *r, struct err *e)
 		if (rows_get(r, full, &row, NULL) == ERR_OK)
 			(void)add_row(set, full, row);
 	}
-	return k == ERR_OK && set->ranges.full ? err_set(e, ERR_LIMIT, 0, "a view in too many pieces") : k;
+	return k == ERR_OK && set->ranges.full ? err_set(e, ERR_LIMIT, 0,
+	    "a view in too many pieces") : k;
 }
 
-enum err_kind view_get(struct mailbox *mb, struct str view, struct arena *a, struct uid_range **out, size_t *out_n,
-    struct err *e)
+enum err_kind view_get(struct mailbox *mb, struct str view, struct arena *a, struct uid_range **out,
+    size_t *out_n, struct err *e)
 {
 	struct set set = { view, BUF_INIT(SET_MAX_OCTETS) };
 	enum err_kind k = check_name(view, e);
@@ -368,7 +375,8 @@ static enum err_kind read_place(void *ctx, const struct rows *r, struct err *e)
 	enum err_kind k;
 
 	p->exists = false;
-	if (r->t == NULL && ((k = row_scan(r->s, prefix, prefix, any_row, &p->exists, e)) != ERR_OK || p->exists))
+	if (r->t == NULL && ((k = row_scan(r->s, prefix, prefix, any_row, &p->exists,
+	    e)) != ERR_OK || p->exists))
 		return k;
 	if ((k = read_names(&p->names, r, e)) == ERR_OK)
 		p->exists = is_named(&p->names, p->view);
@@ -384,12 +392,13 @@ static enum err_kind find_place(struct mailbox *mb, struct place *p, struct err 
 	return run_locked(mb->s, mb->id, read_place, p, e);
 }
 
-static enum err_kind append_change(struct mailbox *mb, struct str view, struct rec_view *rec, struct str ranges,
-    uint64_t *out_seq, struct err *e)
+static enum err_kind append_change(struct mailbox *mb, struct str view, struct rec_view *rec,
+    struct str ranges, uint64_t *out_seq, struct err *e)
 {
 	static const char pad[8];
 	struct place p = { .view = view };
-	struct journal_rec r = { REC_VIEW, { str_n((const char *)rec, sizeof *rec), view, str_n(pad, -view.n & 7u), ranges } };
+	struct journal_rec r = { REC_VIEW, { str_n((const char *)rec, sizeof *rec), view,
+	    str_n(pad, -view.n & 7u), ranges } };
 	enum err_kind k = find_place(mb, &p, e);
 
 	if (k == ERR_OK && rec->how == VIEW_ENDS && !p.exists)
@@ -402,9 +411,11 @@ static enum err_kind append_change(struct mailbox *mb, struct str view, struct r
 	return k;
 }
 
-static enum err_kind change(struct mailbox *mb, struct str view, enum view_how how, struct str ranges, struct err *e)
+static enum err_kind change(struct mailbox *mb, struct str view, enum view_how how,
+    struct str ranges, struct err *e)
 {
-	struct rec_view rec = { mb->id, how, (uint32_t)view.n, (uint32_t)(ranges.n / sizeof(struct uid_range)) };
+	struct rec_view rec = { mb->id, how, (uint32_t)view.n,
+	    (uint32_t)(ranges.n / sizeof(struct uid_range)) };
 	uint64_t seq = 0;
 	enum err_kind k = check_name(view, e);
 
@@ -420,7 +431,8 @@ static enum err_kind too_many(struct err *e)
 	return err_set(e, ERR_LIMIT, 0, "too many messages at once");
 }
 
-enum err_kind view_change(struct mailbox *mb, struct str view, const uint32_t *uids, size_t n, bool add, struct err *e)
+enum err_kind view_change(struct mailbox *mb, struct str view, const uint32_t *uids, size_t n,
+    bool add, struct err *e)
 {
 	struct buf ranges = BUF_INIT(GROUP_MAX_OCTETS / 2);
 	uint32_t n_ranges;
@@ -434,12 +446,13 @@ enum err_kind view_change(struct mailbox *mb, struct str view, const uint32_t *u
 	return k;
 }
 
-enum err_kind view_change_ranges(struct mailbox *mb, struct str view, const struct uid_range *r, size_t n, bool add,
-    struct err *e)
+enum err_kind view_change_ranges(struct mailbox *mb, struct str view, const struct uid_range *r,
+    size_t n, bool add, struct err *e)
 {
 	if (n > GROUP_MAX_OCTETS / 2 / sizeof *r)
 		return too_many(e);
-	return n == 0 ? ERR_OK : change(mb, view, add ? VIEW_ADDS : VIEW_TAKES, str_n((const char *)r, n * sizeof *r), e);
+	return n == 0 ? ERR_OK : change(mb, view, add ? VIEW_ADDS : VIEW_TAKES,
+	    str_n((const char *)r, n * sizeof *r), e);
 }
 
 enum err_kind view_remove(struct mailbox *mb, struct str view, struct err *e)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Attributes: what was set is read, by whichever way it is read; limits; what renaming, deleting, rebuilding and losing
- * everything that is derived does to them. */
+/* Attributes: what was set is read, by whichever way it is read; limits; what renaming,
+ * deleting, rebuilding and losing everything that is derived does to them. */
 #include <signal.h>
 #include <sys/file.h>
 
@@ -26,19 +26,21 @@ static uint32_t id_of(struct store *s, const char *name)
 	return i.id;
 }
 
-static enum err_kind set1(struct store *s, uint32_t mailbox, const char *owner, const char *name, struct str value)
+static enum err_kind set1(struct store *s, uint32_t mailbox, const char *owner, const char *name,
+    struct str value)
 {
 	struct attr a = { ATTR_METADATA, str_of(owner), str_of(name), value, 0 };
 
 	return attr_set(s, mailbox, &a, 1, NULL);
 }
 
-static bool is(struct store *s, uint32_t mailbox, const char *owner, const char *name, struct str value)
+static bool is(struct store *s, uint32_t mailbox, const char *owner, const char *name,
+    struct str value)
 {
 	struct arena *a = arena_new(ATTR_ARENA_OCTETS);
 	struct str v;
-	bool ok = attr_get(s, mailbox, a, ATTR_METADATA, str_of(owner), str_of(name), &v, NULL) == ERR_OK &&
-	    str_eq(v, value);
+	bool ok = attr_get(s, mailbox, a, ATTR_METADATA, str_of(owner), str_of(name), &v,
+	    NULL) == ERR_OK && str_eq(v, value);
 
 	arena_free(&a);
 	return ok;
@@ -48,7 +50,8 @@ static bool none(struct store *s, uint32_t mailbox, const char *name)
 {
 	struct arena *a = arena_new(ATTR_ARENA_OCTETS);
 	struct str v;
-	bool ok = attr_get(s, mailbox, a, ATTR_METADATA, STR(""), str_of(name), &v, NULL) == ERR_NOENT;
+	bool ok = attr_get(s, mailbox, a, ATTR_METADATA, STR(""), str_of(name), &v,
+	    NULL) == ERR_NOENT;
 
 	arena_free(&a);
 	return ok;
@@ -95,15 +98,19 @@ static void test_values(struct store *s)
 	/* a long value replaced by a short one leaves nothing of itself */
 	CHECK(set1(s, inbox, "", "/Len/40000", STR("short")) == ERR_OK);
 	CHECK(is(s, inbox, "", "/len/40000", STR("short")) && count(s, inbox) == COUNTOF(lengths));
-	CHECK(set1(s, inbox, "", "/LEN/65536", str_n(NULL, 0)) == ERR_OK && none(s, inbox, "/len/65536"));
+	CHECK(set1(s, inbox, "", "/LEN/65536", str_n(NULL, 0)) == ERR_OK &&
+	    none(s, inbox, "/len/65536"));
 	CHECK(count(s, inbox) == COUNTOF(lengths) - 1);
 	CHECK(set1(s, inbox, "", "/nothing", str_n(NULL, 0)) == ERR_OK);	/* no error */
 	/* owners and kinds are apart; names that begin alike, too */
-	CHECK(set1(s, inbox, "al", "/c", STR("1")) == ERR_OK && set1(s, inbox, "alice", "/c", STR("2")) == ERR_OK);
-	CHECK(set1(s, inbox, "", "/c", STR("3")) == ERR_OK && set1(s, inbox, "", "/c/d", STR("4")) == ERR_OK);
+	CHECK(set1(s, inbox, "al", "/c", STR("1")) == ERR_OK &&
+	    set1(s, inbox, "alice", "/c", STR("2")) == ERR_OK);
+	CHECK(set1(s, inbox, "", "/c", STR("3")) == ERR_OK &&
+	    set1(s, inbox, "", "/c/d", STR("4")) == ERR_OK);
 	CHECK(is(s, inbox, "al", "/c", STR("1")) && is(s, inbox, "alice", "/c", STR("2")));
 	CHECK(is(s, inbox, "", "/c", STR("3")) && is(s, inbox, "", "/c/d", STR("4")));
-	CHECK(set1(s, ATTR_STORE, "", "/c", STR("5")) == ERR_OK && is(s, ATTR_STORE, "", "/c", STR("5")));
+	CHECK(set1(s, ATTR_STORE, "", "/c", STR("5")) == ERR_OK &&
+	    is(s, ATTR_STORE, "", "/c", STR("5")));
 	CHECK(is(s, inbox, "", "/c", STR("3")) && count(s, ATTR_STORE) == 1);
 }
 
@@ -125,7 +132,8 @@ static void test_acl(struct store *s)
 	    str_eq(rights, STR("lrs")));
 	CHECK(attr_get(s, inbox, a, ATTR_ACL, STR(""), STR("BOB"), &rights, NULL) == ERR_NOENT);
 	CHECK(attr_list(s, inbox, a, &v, &n, NULL) == ERR_OK);
-	CHECK(v[n - 1].kind == ATTR_ACL && str_eq(v[n - 1].name, STR("bob")) && v[n - 1].modseq > v[n - 2].modseq - 9);
+	CHECK(v[n - 1].kind == ATTR_ACL && str_eq(v[n - 1].name, STR("bob")) &&
+	    v[n - 1].modseq > v[n - 2].modseq - 9);
 	arena_free(&a);
 }
 
@@ -144,7 +152,8 @@ static void test_refusals(struct store *s)
 	long_name[sizeof long_name - 1] = '\0';
 	CHECK(set1(s, inbox, "", long_name, STR("x")) == ERR_LIMIT);
 	long_name[ATTR_NAME_MAX_OCTETS] = '\0';
-	CHECK(set1(s, inbox, "", long_name, STR("x")) == ERR_OK && is(s, inbox, "", long_name, STR("x")));
+	CHECK(set1(s, inbox, "", long_name, STR("x")) == ERR_OK &&
+	    is(s, inbox, "", long_name, STR("x")));
 	CHECK(set1(s, inbox, "", long_name, str_n(NULL, 0)) == ERR_OK);
 	CHECK(set1(s, inbox, long_name, "/a", STR("x")) == ERR_LIMIT);
 	CHECK(set1(s, inbox, "", "/a", octets(ATTR_VALUE_MAX_OCTETS + 1)) == ERR_LIMIT);
@@ -168,7 +177,8 @@ static void test_limits(struct store *s)
 	}
 	CHECK(n == ATTRS_MAX && count(s, box) == ATTRS_MAX);
 	CHECK(set1(s, box, "", "/0", STR("y")) == ERR_OK);
-	CHECK(set1(s, box, "", "/0", str_n(NULL, 0)) == ERR_OK && set1(s, box, "", "/new", STR("x")) == ERR_OK);
+	CHECK(set1(s, box, "", "/0", str_n(NULL, 0)) == ERR_OK &&
+	    set1(s, box, "", "/new", STR("x")) == ERR_OK);
 	REQUIRE(store_create(s, STR("fat"), &box, NULL) == ERR_OK);
 	for (n = 0; n < ATTRS_MAX; n++) {
 		snprintf(name, sizeof name, "/%zu", n);
@@ -177,8 +187,10 @@ static void test_limits(struct store *s)
 	}
 	CHECK(n == ATTRS_MAX_OCTETS / ATTR_VALUE_MAX_OCTETS && count(s, box) == n);
 	CHECK(set1(s, box, "", "/one", STR("x")) == ERR_LIMIT);
-	CHECK(set1(s, box, "", "/0", octets(10)) == ERR_OK && set1(s, box, "", "/one", STR("x")) == ERR_OK);
-	CHECK(store_delete(s, STR("many"), NULL) == ERR_OK && store_delete(s, STR("fat"), NULL) == ERR_OK);
+	CHECK(set1(s, box, "", "/0", octets(10)) == ERR_OK &&
+	    set1(s, box, "", "/one", STR("x")) == ERR_OK);
+	CHECK(store_delete(s, STR("many"), NULL) == ERR_OK &&
+	    store_delete(s, STR("fat"), NULL) == ERR_OK);
 }
 
 static void test_names(struct store *s)
@@ -187,7 +199,8 @@ static void test_names(struct store *s)
 	size_t n;
 
 	REQUIRE(store_create(s, STR("a/b"), &box, NULL) == ERR_OK);
-	CHECK(set1(s, box, "", "/c", STR("follows")) == ERR_OK && set1(s, box, "me", "/d", octets(9000)) == ERR_OK);
+	CHECK(set1(s, box, "", "/c", STR("follows")) == ERR_OK &&
+	    set1(s, box, "me", "/d", octets(9000)) == ERR_OK);
 	CHECK(store_rename(s, STR("a"), STR("x"), NULL) == ERR_OK && id_of(s, "x/b") == box);
 	CHECK(is(s, box, "", "/c", STR("follows")) && is(s, box, "me", "/d", octets(9000)));
 	CHECK(store_delete(s, STR("x/b"), NULL) == ERR_OK && count(s, box) == 9999);
@@ -201,7 +214,8 @@ static void test_names(struct store *s)
 	CHECK(id_of(s, "old") == inbox && id_of(s, "INBOX") != inbox);
 	CHECK(count(s, inbox) == n && count(s, id_of(s, "INBOX")) == n);
 	CHECK(is(s, id_of(s, "INBOX"), "alice", "/c", STR("2")));
-	CHECK(set1(s, id_of(s, "INBOX"), "alice", "/c", STR("new")) == ERR_OK && is(s, inbox, "alice", "/c", STR("2")));
+	CHECK(set1(s, id_of(s, "INBOX"), "alice", "/c", STR("new")) == ERR_OK &&
+	    is(s, inbox, "alice", "/c", STR("2")));
 	CHECK(set1(s, inbox, "alice", "/c", STR("old")) == ERR_OK);
 }
 
@@ -219,7 +233,8 @@ static uint64_t digest(struct store *s)
 		arena_reset(a);
 		if (i < n && !list[i].exists)
 			continue;
-		REQUIRE(attr_list(s, i < n ? list[i].id : ATTR_STORE, a, &v, &n_attr, NULL) == ERR_OK);
+		REQUIRE(attr_list(s, i < n ? list[i].id : ATTR_STORE, a, &v, &n_attr,
+		    NULL) == ERR_OK);
 		for (size_t k = 0; k < n_attr; k++) {
 			h = (h ^ v[k].kind ^ v[k].modseq << 8) * 0x100000001b3u;
 			for (size_t o = 0; o < v[k].owner.n; o++)
@@ -296,7 +311,8 @@ static void test_killed(void)
 
 		kill_one(&d, &acknowledged);
 		s = store_at(&d);
-		if (attr_get(s, id_of(s, "INBOX"), a, ATTR_METADATA, STR(""), STR("/last"), &v, NULL) == ERR_OK)
+		if (attr_get(s, id_of(s, "INBOX"), a, ATTR_METADATA, STR(""), STR("/last"), &v,
+		    NULL) == ERR_OK)
 			last = (unsigned)strtoul(v.p, NULL, 10);
 		CHECK_AT(last >= acknowledged && last <= acknowledged + 1, round);
 		snprintf(name, sizeof name, "/n/%u", last % 50);
@@ -329,7 +345,8 @@ static void run_all(void)
 	test_refusals(s);
 	test_limits(s);
 	test_names(s);
-	CHECK(other_session(&d, "sets") && is(s, id_of(s, "INBOX"), "", "/FROM/elsewhere", STR("seen")));
+	CHECK(other_session(&d, "sets") && is(s, id_of(s, "INBOX"), "", "/FROM/elsewhere",
+	    STR("seen")));
 	before = digest(s);
 	CHECK(store_rebuild(s, &r, NULL) == ERR_OK && r.n_damaged == 0 && digest(s) == before);
 	CHECK(store_check(s, NULL, NULL, &n_bad, NULL) == ERR_OK && n_bad == 0);

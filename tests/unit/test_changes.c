@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* The change feed: what it tells is what was done, by whichever process, across segments, compaction and a sync that fails, and
- * when writers are killed; and store_watch wakes at once, and never without a reason. The seed may be given. */
+/* The change feed: what it tells is what was done, by whichever process, across segments,
+ * compaction and a sync that fails, and when writers are killed; and store_watch wakes at once,
+ * and never without a reason. The seed may be given. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
@@ -16,7 +17,8 @@
 #include "../../libstore/views.h"
 #include "store_dir.h"
 
-enum { ROUNDS = 1000, IDLE_MS = 300, KILLS = 6, SEGMENT = 32 * 1024, WRITERS = 2, UIDS_MAX = 20000, BOXES_MAX = 4, PIPE_OUT = 8, PIPE_IN = 9 };
+enum { ROUNDS = 1000, IDLE_MS = 300, KILLS = 6, SEGMENT = 32 * 1024, WRITERS = 2, UIDS_MAX = 20000,
+    BOXES_MAX = 4, PIPE_OUT = 8, PIPE_IN = 9 };
 
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
@@ -46,9 +48,12 @@ int fdatasync(int fd)
 /* -- what is told, as text -- */
 
 static const char *const kinds[CHANGE_KINDS] = {
-	[CHANGE_NEW] = "new", [CHANGE_FLAGS] = "flags", [CHANGE_EXPUNGE] = "expunge", [CHANGE_CREATED] = "created",
-	[CHANGE_RENAMED] = "renamed", [CHANGE_DELETED] = "deleted", [CHANGE_SUBSCRIBED] = "subscribed",
-	[CHANGE_UNSUBSCRIBED] = "unsubscribed", [CHANGE_ATTR] = "attr", [CHANGE_QUOTA] = "quota", [CHANGE_VIEW] = "view",
+	[CHANGE_NEW] = "new", [CHANGE_FLAGS] = "flags", [CHANGE_EXPUNGE] = "expunge",
+	    [CHANGE_CREATED] = "created",
+	[CHANGE_RENAMED] = "renamed", [CHANGE_DELETED] = "deleted",
+	    [CHANGE_SUBSCRIBED] = "subscribed",
+	[CHANGE_UNSUBSCRIBED] = "unsubscribed", [CHANGE_ATTR] = "attr", [CHANGE_QUOTA] = "quota",
+	    [CHANGE_VIEW] = "view",
 };
 
 struct tale {
@@ -68,7 +73,8 @@ static bool put_change(void *ctx, const struct change_told *t)
 	for (size_t i = 0; i < t->n_uids; i++)
 		buf_printf(&tale->text, " %u:%u", t->uids[i].lo, t->uids[i].hi);
 	if (t->what.p != NULL)
-		buf_printf(&tale->text, " %.*s/%.*s%s", STR_FMT(t->owner), STR_FMT(t->what), t->set ? "" : " off");
+		buf_printf(&tale->text, " %.*s/%.*s%s", STR_FMT(t->owner), STR_FMT(t->what),
+		    t->set ? "" : " off");
 	if (t->noselect)
 		buf_printf(&tale->text, " noselect");
 	buf_printf(&tale->text, "\n");
@@ -154,19 +160,23 @@ static void do_all(struct store *s)
 	REQUIRE(mailbox_copy(mb, &one, 1, b, false, &src, &dst, &n, &validity, NULL) == ERR_OK);
 	REQUIRE(mailbox_copy(mb, &one, 1, b, true, &src, &dst, &n, &validity, NULL) == ERR_OK);
 	mailbox_close(&mb);
-	REQUIRE(store_subscribe(s, STR("a/b"), true, NULL) == ERR_OK && store_subscribe(s, STR("future"), true, NULL) == ERR_OK);
+	REQUIRE(store_subscribe(s, STR("a/b"), true, NULL) == ERR_OK &&
+	    store_subscribe(s, STR("future"), true, NULL) == ERR_OK);
 	REQUIRE(store_rename(s, STR("a"), STR("x"), NULL) == ERR_OK);
 	REQUIRE(attr_set(s, b, &v, 1, NULL) == ERR_OK);
-	REQUIRE(attr_set(s, ATTR_STORE, &(struct attr){ ATTR_METADATA, STR(""), STR("/s"), STR(""), 0 }, 1, NULL) == ERR_OK);
+	REQUIRE(attr_set(s, ATTR_STORE, &(struct attr){ ATTR_METADATA, STR(""), STR("/s"), STR(""),
+	    0 }, 1, NULL) == ERR_OK);
 	v.value = str_n(NULL, 0);
 	REQUIRE(attr_set(s, b, &v, 1, NULL) == ERR_OK);
-	REQUIRE(quota_set(s, STR("x"), &l, NULL) == ERR_OK && quota_set(s, STR(""), &l, NULL) == ERR_OK);
+	REQUIRE(quota_set(s, STR("x"), &l, NULL) == ERR_OK &&
+	    quota_set(s, STR(""), &l, NULL) == ERR_OK);
 	mb = mailbox_at_name(s, "x/b");
 	REQUIRE(view_change(mb, STR("phone"), (uint32_t[]){ 1, 2 }, 2, true, NULL) == ERR_OK);
 	REQUIRE(view_change(mb, STR("phone"), (uint32_t[]){ 2 }, 1, false, NULL) == ERR_OK);
 	REQUIRE(view_remove(mb, STR("phone"), NULL) == ERR_OK);
 	mailbox_close(&mb);
-	REQUIRE(store_delete(s, STR("x"), NULL) == ERR_OK && store_delete(s, STR("x/b"), NULL) == ERR_OK);
+	REQUIRE(store_delete(s, STR("x"), NULL) == ERR_OK &&
+	    store_delete(s, STR("x/b"), NULL) == ERR_OK);
 	REQUIRE(store_rename(s, STR("INBOX"), STR("old"), NULL) == ERR_OK);
 	REQUIRE(store_subscribe(s, STR("future"), false, NULL) == ERR_OK);
 }
@@ -187,8 +197,10 @@ static void test_kinds(void)
 	changes_close(&late);
 	CHECK(other_session(&d, "append") && told(c, "new INBOX 1:1\n"));
 	/* one at a time */
-	CHECK(changes_open(s, begin, &late, NULL) == ERR_OK && told_at_most(late, 1, "new INBOX 1:1\n"));
-	CHECK(told_at_most(late, 1, "created a\n") && told_at_most(late, 2, "created a/b\nflags INBOX 1:1\n"));
+	CHECK(changes_open(s, begin, &late, NULL) == ERR_OK &&
+	    told_at_most(late, 1, "new INBOX 1:1\n"));
+	CHECK(told_at_most(late, 1, "created a\n") && told_at_most(late, 2,
+	    "created a/b\nflags INBOX 1:1\n"));
 	changes_close(&late);
 	/* numbers outlive the process */
 	begin = changes_seq(c);
@@ -218,7 +230,8 @@ static void test_refresh(void)
 	mb = mailbox_at_name(s, "INBOX");
 	put_message(s, box, STR("S: x\r\n\r\n"), 0, STR(""));
 	CHECK(mailbox_refresh(mb, &changed, NULL) == ERR_OK && !changed && mailbox_n(mb) == 1);
-	CHECK(other_append(s) && mailbox_refresh(mb, &changed, NULL) == ERR_OK && changed && mailbox_n(mb) == 2);
+	CHECK(other_append(s) && mailbox_refresh(mb, &changed, NULL) == ERR_OK && changed &&
+	    mailbox_n(mb) == 2);
 	CHECK(mailbox_refresh(mb, &changed, NULL) == ERR_OK && !changed);
 	mailbox_close(&mb);
 	store_close(&s);
@@ -232,7 +245,8 @@ static bool compact_now(struct store *s)
 	return store_compact(s, 0, &r, NULL) == ERR_OK && r.n_segments > 0;
 }
 
-/* One feed that keeps up and one that sleeps, while segments come and go. What compaction moves is no change. */
+/* One feed that keeps up and one that sleeps, while segments come and go. What compaction moves
+ * is no change. */
 static void test_segments(void)
 {
 	struct dir d = dir_make();
@@ -246,22 +260,28 @@ static void test_segments(void)
 	store_dir_segment = 16 * 1024;
 	s = store_at(&d);
 	asleep = store_at(&d);
-	CHECK(changes_open(s, CHANGES_NOW, &c, NULL) == ERR_OK && changes_open(asleep, CHANGES_NOW, &sleeper, NULL) == ERR_OK);
+	CHECK(changes_open(s, CHANGES_NOW, &c, NULL) == ERR_OK &&
+	    changes_open(asleep, CHANGES_NOW, &sleeper, NULL) == ERR_OK);
 	begin = changes_seq(c);
-	REQUIRE(attr_set(s, 1, &(struct attr){ ATTR_ACL, STR(""), STR("you"), STR("lr"), 0 }, 1, NULL) == ERR_OK);
+	REQUIRE(attr_set(s, 1, &(struct attr){ ATTR_ACL, STR(""), STR("you"), STR("lr"), 0 }, 1,
+	    NULL) == ERR_OK);
 	CHECK(told(c, "attr INBOX /you\n"));
 	for (uint32_t i = 0; i < 200; i++) {
-		put_message(s, MAILBOX_INBOX, STR("S: x\r\n\r\nsome octets, so that segments end soon\r\n"), 0, STR(""));
+		put_message(s, MAILBOX_INBOX,
+		    STR("S: x\r\n\r\nsome octets, so that segments end soon\r\n"), 0, STR(""));
 		snprintf(want, sizeof want, "new INBOX %u:%u\n", i + 1, i + 1);
 		CHECK_AT(told(c, want), i);
 		uids[i] = i + 1;
 	}
 	mb = mailbox_at_name(s, "INBOX");
-	CHECK(view_change(mb, STR("phone"), uids, 200, true, NULL) == ERR_OK && told(c, "view INBOX 1:200 /phone\n"));
-	CHECK(mailbox_expunge(mb, uids, 190, false, NULL, NULL) == ERR_OK && told(c, "expunge INBOX 1:190\n"));
+	CHECK(view_change(mb, STR("phone"), uids, 200, true, NULL) == ERR_OK &&
+	    told(c, "view INBOX 1:200 /phone\n"));
+	CHECK(mailbox_expunge(mb, uids, 190, false, NULL, NULL) == ERR_OK &&
+	    told(c, "expunge INBOX 1:190\n"));
 	mailbox_close(&mb);
 	for (int i = 0; i < 100; i++) {
-		put_message(s, MAILBOX_INBOX, STR("S: x\r\n\r\nsome octets, so that segments end soon\r\n"), 0, STR(""));
+		put_message(s, MAILBOX_INBOX,
+		    STR("S: x\r\n\r\nsome octets, so that segments end soon\r\n"), 0, STR(""));
 		CHECK_AT(passes(c) == ERR_OK, i);
 	}
 	first_seg = s->ctl->first_seg;
@@ -331,7 +351,8 @@ static bool apply(void *ctx, const struct change_told *t)
 	m->n_told++;
 	for (size_t i = 0; there != NULL && i < t->n_uids; i++) {
 		for (uint32_t uid = t->uids[i].lo; uid <= t->uids[i].hi && uid < UIDS_MAX; uid++) {
-			m->bad = m->bad || there[uid] != (t->kind != CHANGE_NEW);	/* new ones are not there yet, others are */
+			/* new ones are not there yet, others are */
+			m->bad = m->bad || there[uid] != (t->kind != CHANGE_NEW);
 			there[uid] = t->kind != CHANGE_EXPUNGE;
 		}
 	}
@@ -353,7 +374,8 @@ static bool other_works(struct store *s)
 	for (int round = 0; round < INT_MAX; round++) {
 		struct mailbox *mb = mailbox_at_name(s, rand() % 2 ? "INBOX" : "box");
 		size_t n = mailbox_n(mb), at = n > 0 ? (size_t)rand() % n : 0;
-		uint32_t uids[2] = { n > 0 ? mailbox_at(mb, at)->uid : 0, n > 0 && at + 1 < n ? mailbox_at(mb, at + 1)->uid : 0 };
+		uint32_t uids[2] = { n > 0 ? mailbox_at(mb, at)->uid : 0, n > 0 && at + 1 < n ?
+		    mailbox_at(mb, at + 1)->uid : 0 };
 		size_t k = uids[1] != 0 ? 2 : n > 0;
 
 		switch (rand() % 6) {
@@ -365,10 +387,12 @@ static bool other_works(struct store *s)
 			(void)!mailbox_store_flags(mb, uids, k, &flag, NULL, NULL, NULL);
 			break;
 		case 2:
-			(void)!mailbox_copy(mb, uids, k, box, rand() % 2, src, dst, &n, &validity, NULL);
+			(void)!mailbox_copy(mb, uids, k, box, rand() % 2, src, dst, &n, &validity,
+			    NULL);
 			break;
 		default:
-			put_message(s, rand() % 2 ? box : MAILBOX_INBOX, STR("S: x\r\n\r\nx\r\n"), 0, STR(""));
+			put_message(s, rand() % 2 ? box : MAILBOX_INBOX, STR("S: x\r\n\r\nx\r\n"),
+			    0, STR(""));
 			break;
 		}
 		mailbox_close(&mb);
@@ -455,7 +479,8 @@ static bool other_rounds(struct store *s)
 	char go;
 
 	while (read(PIPE_IN, &go, 1) == 1) {
-		if (!other_append(s) || write(PIPE_OUT, &synced_us, sizeof synced_us) != sizeof synced_us)
+		if (!other_append(s) || write(PIPE_OUT, &synced_us,
+		    sizeof synced_us) != sizeof synced_us)
 			return false;
 	}
 	return true;
@@ -485,7 +510,8 @@ static void test_waking(void)
 	int to[2], from[2], fd, status, n_early = 0;
 	pid_t pid;
 
-	REQUIRE(store_watch(s, &fd, NULL) == ERR_OK && changes_open(s, CHANGES_NOW, &c, NULL) == ERR_OK);
+	REQUIRE(store_watch(s, &fd, NULL) == ERR_OK && changes_open(s, CHANGES_NOW, &c,
+	    NULL) == ERR_OK);
 	REQUIRE(pipe(to) == 0 && pipe(from) == 0);
 	pid = fork();
 	if (pid == 0) {
@@ -504,14 +530,16 @@ static void test_waking(void)
 		woken_us = clock_mono_us();
 		store_watch_drain(s);
 		buf_reset(&tale.text);
-		CHECK_AT(changes_read(c, put_change, &tale, NULL) == ERR_OK && str_starts(buf_str(&tale.text), STR("new INBOX ")), i);
+		CHECK_AT(changes_read(c, put_change, &tale, NULL) == ERR_OK &&
+		    str_starts(buf_str(&tale.text), STR("new INBOX ")), i);
 		REQUIRE(read(from[0], &done_us, sizeof done_us) == sizeof done_us);
 		n_early += woken_us < done_us;
 		us[i] = woken_us - done_us;
 	}
 	qsort(us, ROUNDS, sizeof us[0], by_value);
-	printf("# from the sync to the waking, %d rounds: median %llu us, 99 in 100 %llu us, worst %llu us\n", ROUNDS,
-	    (unsigned long long)us[ROUNDS / 2], (unsigned long long)us[ROUNDS * 99 / 100], (unsigned long long)us[ROUNDS - 1]);
+	printf("# from the sync to the waking, %d rounds: median %llu us, 99 in 100 %llu us, "
+	    "worst %llu us\n", ROUNDS, (unsigned long long)us[ROUNDS / 2],
+	    (unsigned long long)us[ROUNDS * 99 / 100], (unsigned long long)us[ROUNDS - 1]);
 	CHECK(n_early == 0 && us[ROUNDS / 2] < 5000);
 	CHECK(!wakes(fd, IDLE_MS));			/* nothing happens: no waking */
 	CHECK(other_session(&d, "looks") && !wakes(fd, 0));	/* who only looks wakes nobody */
@@ -528,7 +556,8 @@ static void test_waking(void)
 int main(int argc, char **argv)
 {
 	static const struct other others[] = {
-		{ "append", other_append }, { "looks", other_looks }, { "works", other_works }, { "rounds", other_rounds },
+		{ "append", other_append }, { "looks", other_looks }, { "works", other_works },
+		    { "rounds", other_rounds },
 	};
 	unsigned seed = argc == 2 ? (unsigned)strtoul(argv[1], NULL, 10) : (unsigned)time(NULL);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Quota: which roots cover what, what is refused and what is let through, and that usage is exact whatever happens: deletes,
- * renames, lost control files, compaction, kill -9 of writers that race for the last octets. */
+/* Quota: which roots cover what, what is refused and what is let through, and that usage is
+ * exact whatever happens: deletes, renames, lost control files, compaction, kill -9 of writers
+ * that race for the last octets. */
 #include <signal.h>
 
 #include "../../libstore/quota.h"
@@ -96,12 +97,14 @@ static size_t n_covering(struct store *s, const char *mailbox)
 	return n;
 }
 
-static enum err_kind copy(struct store *s, const char *from, uint32_t uid, const char *to, bool move)
+static enum err_kind copy(struct store *s, const char *from, uint32_t uid, const char *to,
+    bool move)
 {
 	struct mailbox *mb = mailbox_at_name(s, from);
 	uint32_t src, dst, validity;
 	size_t n;
-	enum err_kind k = mailbox_copy(mb, &uid, 1, id_of(s, to), move, &src, &dst, &n, &validity, NULL);
+	enum err_kind k = mailbox_copy(mb, &uid, 1, id_of(s, to), move, &src, &dst, &n, &validity,
+	    NULL);
 
 	mailbox_close(&mb);
 	return k;
@@ -127,7 +130,8 @@ static void test_limits(void)
 		struct mailbox *mb = mailbox_at_name(s, "INBOX");
 		struct flag_change ch = { FLAG_ADD, MSG_DELETED, NULL, 0, UINT64_MAX };
 
-		CHECK(mailbox_store_flags(mb, (uint32_t[]){ 1 }, 1, &ch, NULL, NULL, NULL) == ERR_OK);
+		CHECK(mailbox_store_flags(mb, (uint32_t[]){ 1 }, 1, &ch, NULL, NULL,
+		    NULL) == ERR_OK);
 		CHECK(mailbox_expunge(mb, (uint32_t[]){ 1 }, 1, true, NULL, NULL) == ERR_OK);
 		mailbox_close(&mb);
 	}
@@ -139,9 +143,11 @@ static void test_limits(void)
 	CHECK(add(s, MAILBOX_INBOX, MESSAGE_OCTETS + 300, true) == ERR_OK && uses(s, "", 3300, 3));
 	CHECK(add(s, MAILBOX_INBOX, 10, true) == ERR_QUOTA);
 	/* messages have no grace */
-	CHECK(limit(s, "", QUOTA_UNLIMITED, 4) == ERR_OK && add(s, MAILBOX_INBOX, 10, true) == ERR_OK);
+	CHECK(limit(s, "", QUOTA_UNLIMITED, 4) == ERR_OK &&
+	    add(s, MAILBOX_INBOX, 10, true) == ERR_OK);
 	CHECK(add(s, MAILBOX_INBOX, 10, true) == ERR_QUOTA);
-	CHECK(limit(s, "", 0, QUOTA_UNLIMITED) == ERR_OK && add(s, MAILBOX_INBOX, 10, true) == ERR_QUOTA);
+	CHECK(limit(s, "", 0, QUOTA_UNLIMITED) == ERR_OK &&
+	    add(s, MAILBOX_INBOX, 10, true) == ERR_QUOTA);
 	CHECK(quota_set(s, STR(""), &(struct quota_limits){ .set = 0 }, NULL) == ERR_OK);
 	CHECK(add(s, MAILBOX_INBOX, 100 * 1024, false) == ERR_OK);
 	CHECK(limit(s, "none/such", 1, 1) == ERR_NOENT);
@@ -157,10 +163,11 @@ static void test_site_default(void)
 	site_octets = 2 * MESSAGE_OCTETS;
 	site_messages = 10;
 	s = open_store(&d);
-	CHECK(add(s, MAILBOX_INBOX, MESSAGE_OCTETS, false) == ERR_OK && add(s, MAILBOX_INBOX, MESSAGE_OCTETS + 1, false) ==
-	    ERR_QUOTA);
+	CHECK(add(s, MAILBOX_INBOX, MESSAGE_OCTETS, false) == ERR_OK &&
+	    add(s, MAILBOX_INBOX, MESSAGE_OCTETS + 1, false) == ERR_QUOTA);
 	/* a limit of the user's own takes the default's place, each for itself */
-	CHECK(quota_set(s, STR(""), &(struct quota_limits){ QUOTA_STORAGE, QUOTA_UNLIMITED, 0 }, NULL) == ERR_OK);
+	CHECK(quota_set(s, STR(""), &(struct quota_limits){ QUOTA_STORAGE, QUOTA_UNLIMITED, 0 },
+	    NULL) == ERR_OK);
 	for (int i = 0; i < 9; i++)
 		CHECK_AT(add(s, MAILBOX_INBOX, MESSAGE_OCTETS, false) == ERR_OK, i);
 	CHECK(add(s, MAILBOX_INBOX, 10, false) == ERR_QUOTA);
@@ -180,26 +187,35 @@ static void test_roots(void)
 	struct store *s = open_store(&d);
 	uint32_t deep;
 
-	REQUIRE(store_create(s, STR("lists/a/b"), &deep, NULL) == ERR_OK && store_create(s, STR("listsx"), NULL, NULL) == ERR_OK);
+	REQUIRE(store_create(s, STR("lists/a/b"), &deep, NULL) == ERR_OK &&
+	    store_create(s, STR("listsx"), NULL, NULL) == ERR_OK);
 	CHECK(limit(s, "lists", 5 * MESSAGE_OCTETS, QUOTA_UNLIMITED) == ERR_OK);
 	CHECK(limit(s, "lists/a", QUOTA_UNLIMITED, 2) == ERR_OK);
-	CHECK(n_covering(s, "lists/a/b") == 3 && n_covering(s, "lists") == 2 && n_covering(s, "listsx") == 1);
-	CHECK(n_covering(s, "lists/a/to/come") == 3 && n_covering(s, "inbox") == 1 && n_covering(s, "a//b") == 999);
-	CHECK(add(s, deep, MESSAGE_OCTETS, false) == ERR_OK && add(s, deep, MESSAGE_OCTETS, false) == ERR_OK);
+	CHECK(n_covering(s, "lists/a/b") == 3 && n_covering(s, "lists") == 2 &&
+	    n_covering(s, "listsx") == 1);
+	CHECK(n_covering(s, "lists/a/to/come") == 3 && n_covering(s, "inbox") == 1 &&
+	    n_covering(s, "a//b") == 999);
+	CHECK(add(s, deep, MESSAGE_OCTETS, false) == ERR_OK &&
+	    add(s, deep, MESSAGE_OCTETS, false) == ERR_OK);
 	CHECK(add(s, deep, MESSAGE_OCTETS, false) == ERR_QUOTA);	/* lists/a: 2 messages */
 	CHECK(add(s, id_of(s, "lists"), 4 * MESSAGE_OCTETS, false) == ERR_QUOTA);
 	CHECK(add(s, id_of(s, "lists"), 3 * MESSAGE_OCTETS, false) == ERR_OK);
 	CHECK(uses(s, "lists", 5 * MESSAGE_OCTETS, 3) && uses(s, "lists/a", 2 * MESSAGE_OCTETS, 2));
-	CHECK(uses(s, "", 5 * MESSAGE_OCTETS, 3) && add(s, id_of(s, "listsx"), MESSAGE_OCTETS, false) == ERR_OK);
+	CHECK(uses(s, "", 5 * MESSAGE_OCTETS, 3) &&
+	    add(s, id_of(s, "listsx"), MESSAGE_OCTETS, false) == ERR_OK);
 	/* a move within a root is not held against it; one into it is */
 	CHECK(limit(s, "lists/a", QUOTA_UNLIMITED, QUOTA_UNLIMITED) == ERR_OK);
-	CHECK(copy(s, "lists", 1, "lists/a", false) == ERR_QUOTA && copy(s, "lists", 1, "lists/a", true) == ERR_OK);
-	CHECK(copy(s, "listsx", 1, "lists/a/b", true) == ERR_QUOTA && uses(s, "lists", 5 * MESSAGE_OCTETS, 3));
+	CHECK(copy(s, "lists", 1, "lists/a", false) == ERR_QUOTA &&
+	    copy(s, "lists", 1, "lists/a", true) == ERR_OK);
+	CHECK(copy(s, "listsx", 1, "lists/a/b", true) == ERR_QUOTA &&
+	    uses(s, "lists", 5 * MESSAGE_OCTETS, 3));
 	CHECK(limit(s, "", 6 * MESSAGE_OCTETS, 4) == ERR_OK);	/* full now, and moves go on */
-	CHECK(copy(s, "lists/a", 1, "listsx", true) == ERR_OK && copy(s, "listsx", 1, "INBOX", true) == ERR_OK);
+	CHECK(copy(s, "lists/a", 1, "listsx", true) == ERR_OK &&
+	    copy(s, "listsx", 1, "INBOX", true) == ERR_OK);
 	/* limits follow the mailbox; with it they go */
 	CHECK(store_rename(s, STR("lists"), STR("l"), NULL) == ERR_OK);
-	CHECK(n_covering(s, "l/a/b") == 3 && n_covering(s, "lists/a/b") == 1 && uses(s, "l", 2 * MESSAGE_OCTETS, 2));
+	CHECK(n_covering(s, "l/a/b") == 3 && n_covering(s, "lists/a/b") == 1 &&
+	    uses(s, "l", 2 * MESSAGE_OCTETS, 2));
 	CHECK(store_delete(s, STR("l/a/b"), NULL) == ERR_OK && uses(s, "l", 0, 0));
 	CHECK(store_delete(s, STR("l"), NULL) == ERR_OK && n_covering(s, "l/a") == 2);
 	store_close(&s);
@@ -213,7 +229,8 @@ static bool compact_now(struct store *s)
 	return store_compact(s, 0, &r, NULL) == ERR_OK;
 }
 
-/* Limits and usage are those they were after everything derived was lost, and after compaction took the records away. */
+/* Limits and usage are those they were after everything derived was lost, and after compaction
+ * took the records away. */
 static void test_lost(void)
 {
 	struct dir d = dir_make();
@@ -225,7 +242,8 @@ static void test_lost(void)
 	store_dir_segment = 32 * 1024;
 	s = open_store(&d);
 	REQUIRE(store_create(s, STR("box"), NULL, NULL) == ERR_OK);
-	CHECK(limit(s, "box", 3000, QUOTA_UNLIMITED) == ERR_OK && limit(s, "", QUOTA_UNLIMITED, 103) == ERR_OK);
+	CHECK(limit(s, "box", 3000, QUOTA_UNLIMITED) == ERR_OK &&
+	    limit(s, "", QUOTA_UNLIMITED, 103) == ERR_OK);
 	for (uint32_t i = 0; i < 100; i++) {
 		CHECK_AT(add(s, MAILBOX_INBOX, MESSAGE_OCTETS, false) == ERR_OK, i);
 		uids[i] = i + 1;
@@ -242,7 +260,8 @@ static void test_lost(void)
 	REQUIRE(system(cmd) == 0);
 	s = open_store(&d);
 	CHECK(uses(s, "", 2 * MESSAGE_OCTETS + 2500, 3) && uses(s, "box", 2500, 1));
-	CHECK(add(s, id_of(s, "box"), 501, false) == ERR_QUOTA && add(s, id_of(s, "box"), 500, false) == ERR_OK);
+	CHECK(add(s, id_of(s, "box"), 501, false) == ERR_QUOTA &&
+	    add(s, id_of(s, "box"), 500, false) == ERR_OK);
 	store_close(&s);
 	store_dir_segment = 0;
 	dir_remove(&d);
@@ -257,7 +276,8 @@ static bool fill_up(struct store *s)
 	return k == ERR_QUOTA;
 }
 
-/* Several writers race for the last places, and are killed: never more than the limit, never less than what there is. */
+/* Several writers race for the last places, and are killed: never more than the limit, never
+ * less than what there is. */
 static void test_race(void)
 {
 	struct dir d = dir_make();
@@ -275,7 +295,8 @@ static void test_race(void)
 		for (int i = 0; i < WRITERS; i++) {
 			pid[i] = fork();
 			if (pid[i] == 0) {
-				execl("/proc/self/exe", "test", "--other", "fill_up", d.path, (char *)NULL);
+				execl("/proc/self/exe", "test", "--other", "fill_up", d.path,
+				    (char *)NULL);
 				_exit(127);
 			}
 		}
@@ -289,7 +310,8 @@ static void test_race(void)
 			CHECK_AT(status == 0 || WIFSIGNALED(status), i);
 		}
 		REQUIRE(quota_list(s, a, &v, &n, NULL) == ERR_OK);
-		CHECK_AT(v[0].used_messages == most && v[0].used_octets == most * MESSAGE_OCTETS, round);
+		CHECK_AT(v[0].used_messages == most && v[0].used_octets == most * MESSAGE_OCTETS,
+		    round);
 		arena_free(&a);
 		mb = mailbox_at_name(s, "INBOX");
 		CHECK_AT(mailbox_n(mb) == most, round);

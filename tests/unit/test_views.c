@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Views against a model: random changes of several sets in two mailboxes, read back by each of the three calls, with the index
- * and without it, after rebuilding, after losing what is derived, after compaction. Limits, and 100,000 UIDs. The seed may be
- * given. */
+/* Views against a model: random changes of several sets in two mailboxes, read back by each of
+ * the three calls, with the index and without it, after rebuilding, after losing what is
+ * derived, after compaction. Limits, and 100,000 UIDs. The seed may be given. */
 #include <time.h>
 
 #include "../../libbase/clock.h"
@@ -21,7 +21,8 @@ static const char *const view_names[VIEWS] = { "phone", "phone2", "p", "bob@exam
 static const char *const box_names[BOXES] = { "INBOX", "box" };
 static bool model[BOXES][VIEWS][UIDS + 1];
 
-/* Gives a mailbox that many UIDs at once, without mail: an empty copy's worth is what records can say. */
+/* Gives a mailbox that many UIDs at once, without mail: an empty copy's worth is what records
+ * can say. */
 static void give_uids(struct store *s, const char *box, uint32_t n)
 {
 	struct arena *a = arena_new(4096);
@@ -33,8 +34,10 @@ static void give_uids(struct store *s, const char *box, uint32_t n)
 	struct copy_entry *x = calloc(n, sizeof *x);
 
 	REQUIRE(x != NULL && store_find(s, a, str_of(box), &i, NULL) == ERR_OK);
-	copy = (struct rec_copy){ .mailbox = i.id, .from_mailbox = i.id, .first_uid = 1, .n = n, .n_unseen = n };
-	gone = (struct rec_expunge){ .mailbox = i.id, .n_ranges = 1, .n_messages = n, .n_unseen = n };
+	copy = (struct rec_copy){ .mailbox = i.id, .from_mailbox = i.id, .first_uid = 1, .n = n,
+	    .n_unseen = n };
+	gone = (struct rec_expunge){ .mailbox = i.id, .n_ranges = 1, .n_messages = n,
+	    .n_unseen = n };
 	r[0] = (struct journal_rec){ REC_COPY, { str_n((const char *)&copy, sizeof copy),
 		str_n((const char *)x, n * sizeof *x) } };
 	r[1] = (struct journal_rec){ REC_EXPUNGE, { str_n((const char *)&gone, sizeof gone),
@@ -64,7 +67,8 @@ static bool agrees(struct mailbox *mb, const bool *want, const char *view)
 
 	for (uint32_t i = 0; i < UIDS; i++)
 		uids[i] = i + 1;
-	ok = view_has(mb, str_of(view), uids, UIDS, has, NULL) == ERR_OK && view_get(mb, str_of(view), a, &r, &n, NULL) == ERR_OK;
+	ok = view_has(mb, str_of(view), uids, UIDS, has, NULL) == ERR_OK &&
+	    view_get(mb, str_of(view), a, &r, &n, NULL) == ERR_OK;
 	for (uint32_t i = 0; ok && i < UIDS; i++)
 		ok = has[i] == want[i + 1];
 	for (size_t i = 0, uid = 1; ok && uid <= UIDS; uid++) {
@@ -125,7 +129,8 @@ static bool all_agree(struct store *s)
 
 static void random_change(struct mailbox *mb, size_t box, size_t view)
 {
-	uint32_t lo = 1 + (uint32_t)rand() % UIDS, n = (uint32_t)rand() % (rand() % 3 == 0 ? 3000 : 40), step = 1 + (uint32_t)rand() % 3;
+	uint32_t lo = 1 + (uint32_t)rand() % UIDS, n = (uint32_t)rand() % (rand() % 3 == 0 ? 3000 :
+	    40), step = 1 + (uint32_t)rand() % 3;
 	static uint32_t uids[UIDS];
 	bool add = rand() % 3 != 0;
 	size_t k = 0;
@@ -183,13 +188,15 @@ static void test_model(bool compacts)
 	}
 	CHECK(!compacts || s->ctl->first_seg > 1);
 	CHECK(all_agree(s));
-	CHECK(store_rename(s, STR("box"), STR("b2"), NULL) == ERR_OK && store_rename(s, STR("b2"), STR("box"), NULL) == ERR_OK);
+	CHECK(store_rename(s, STR("box"), STR("b2"), NULL) == ERR_OK &&
+	    store_rename(s, STR("b2"), STR("box"), NULL) == ERR_OK);
 	CHECK(all_agree(s) && store_rebuild(s, &r, NULL) == ERR_OK && all_agree(s));
 	store_close(&s);
 	lose(&d);
 	s = store_at(&d);
 	CHECK(all_agree(s));
-	CHECK(store_delete(s, STR("box"), NULL) == ERR_OK && store_create(s, STR("box"), NULL, NULL) == ERR_OK);
+	CHECK(store_delete(s, STR("box"), NULL) == ERR_OK &&
+	    store_create(s, STR("box"), NULL, NULL) == ERR_OK);
 	memset(model[1], 0, sizeof model[1]);
 	CHECK(all_agree(s));
 	store_close(&s);
@@ -205,7 +212,8 @@ static void fill_views(struct store *s, uint32_t mailbox)
 	for (int i = 0; i < VIEWS_MAX; i++) {
 		char name[8];
 		struct rec_view rec = { mailbox, VIEW_ADDS, sizeof name, 1 };
-		struct journal_rec r = { REC_VIEW, { str_n((const char *)&rec, sizeof rec), str_n(name, sizeof name), STR(""),
+		struct journal_rec r = { REC_VIEW, { str_n((const char *)&rec, sizeof rec),
+		    str_n(name, sizeof name), STR(""),
 			str_n((const char *)&one, sizeof one) } };
 
 		snprintf(name, sizeof name, "v%06d", i);
@@ -232,15 +240,19 @@ static void test_refusals(void)
 	memset(name, 'v', sizeof name);
 	CHECK(view_change(mb, str_n(name, sizeof name), &one, 1, true, NULL) == ERR_SYNTAX);
 	CHECK(view_change(mb, str_n(name, sizeof name - 1), &one, 1, true, NULL) == ERR_OK);
-	CHECK(view_change(mb, STR(""), &one, 1, true, NULL) == ERR_SYNTAX && view_change(mb, STR("a\0b"), &one, 1, true, NULL) == ERR_SYNTAX);
+	CHECK(view_change(mb, STR(""), &one, 1, true, NULL) == ERR_SYNTAX &&
+	    view_change(mb, STR("a\0b"), &one, 1, true, NULL) == ERR_SYNTAX);
 	CHECK(view_remove(mb, str_n(name, sizeof name - 1), NULL) == ERR_OK);
-	CHECK(view_remove(mb, STR("none"), NULL) == ERR_NOENT && view_change(mb, STR("none"), &one, 1, false, NULL) == ERR_OK);
+	CHECK(view_remove(mb, STR("none"), NULL) == ERR_NOENT &&
+	    view_change(mb, STR("none"), &one, 1, false, NULL) == ERR_OK);
 	/* UIDs that were never given are not kept */
-	CHECK(view_change_ranges(mb, STR("far"), &(struct uid_range){ 5, UINT32_MAX }, 1, true, NULL) == ERR_OK);
+	CHECK(view_change_ranges(mb, STR("far"), &(struct uid_range){ 5, UINT32_MAX }, 1, true,
+	    NULL) == ERR_OK);
 	{
 		struct uid_range *r;
 
-		CHECK(view_get(mb, STR("far"), a, &r, &n, NULL) == ERR_OK && n == 1 && r[0].lo == 5 && r[0].hi == 10);
+		CHECK(view_get(mb, STR("far"), a, &r, &n, NULL) == ERR_OK && n == 1 &&
+		    r[0].lo == 5 && r[0].hi == 10);
 		CHECK(view_remove(mb, STR("far"), NULL) == ERR_OK);
 	}
 	fill_views(s, 2);
@@ -249,7 +261,8 @@ static void test_refusals(void)
 	CHECK(view_change(mb, STR("v000000x"), (uint32_t[]){ 2 }, 1, true, NULL) == ERR_OK);
 	CHECK(view_change(mb, STR("v000001x"), &one, 1, false, NULL) == ERR_OK);	/* empty: none */
 	CHECK(view_change(mb, STR("one more"), &one, 1, true, NULL) == ERR_OK);
-	CHECK(store_delete(s, STR("box"), NULL) == ERR_OK && view_change(mb, STR("v"), &one, 1, true, NULL) == ERR_NOENT);
+	CHECK(store_delete(s, STR("box"), NULL) == ERR_OK &&
+	    view_change(mb, STR("v"), &one, 1, true, NULL) == ERR_NOENT);
 	mailbox_close(&mb);
 	arena_free(&a);
 	store_close(&s);
@@ -286,11 +299,14 @@ static void test_many(void)
 		ok = has[i] == (i % 2 == 0);
 	CHECK(ok && view_get(mb, STR("phone"), a, &r, &n, NULL) == ERR_OK && n == MANY_UIDS / 2);
 	t[3] = clock_mono_us();
-	CHECK(view_change_ranges(mb, STR("phone"), &(struct uid_range){ 1, MANY_UIDS }, 1, true, NULL) == ERR_OK);
-	CHECK(view_get(mb, STR("phone"), a, &r, &n, NULL) == ERR_OK && n == 1 && r[0].lo == 1 && r[0].hi == MANY_UIDS);
+	CHECK(view_change_ranges(mb, STR("phone"), &(struct uid_range){ 1, MANY_UIDS }, 1, true,
+	    NULL) == ERR_OK);
+	CHECK(view_get(mb, STR("phone"), a, &r, &n, NULL) == ERR_OK && n == 1 && r[0].lo == 1 &&
+	    r[0].hi == MANY_UIDS);
 	t[4] = clock_mono_us();
-	printf("# 100,000 UIDs, every second one: change %llu us, ask for all %llu us (with rolling forward), get %llu us; all as "
-	    "one range, and get %llu us\n", (unsigned long long)(t[1] - t[0]), (unsigned long long)(t[2] - t[1]),
+	printf("# 100,000 UIDs, every second one: change %llu us, ask for all %llu us (with rolling "
+	    "forward), get %llu us; all as one range, and get %llu us\n",
+	    (unsigned long long)(t[1] - t[0]), (unsigned long long)(t[2] - t[1]),
 	    (unsigned long long)(t[3] - t[2]), (unsigned long long)(t[4] - t[3]));
 	CHECK(t[4] - t[0] < 2000000);
 	mailbox_close(&mb);
