@@ -292,18 +292,26 @@ static void remove_regions(void)
 	}
 }
 
+/* An empty directory unless our pages are in it: what else lies there is another engine's, or of no use without them. */
+static enum err_kind make_directory(struct err *e)
+{
+	if (mkdir("index", 0700) < 0 && errno != EEXIST)
+		return err_sys(e, errno, "index: make directory");
+	return faccessat(AT_FDCWD, "index/index.db", F_OK, 0) < 0 && errno == ENOENT ?
+	    engine_destroy(AT_FDCWD, e) : ERR_OK;
+}
+
 enum err_kind engine_open(enum engine_state since, struct engine **out, struct err *e)
 {
-	struct engine *en = calloc(1, sizeof *en);
+	enum err_kind k = make_directory(e);
+	struct engine *en;
 	int r;
 
+	if (k != ERR_OK)
+		return k;
+	en = calloc(1, sizeof *en);
 	if (en == NULL)
 		return err_set(e, ERR_TEMP, ENOMEM, "index: no memory");
-	if (mkdir("index", 0700) < 0 && errno != EEXIST) {
-		r = errno;
-		free(en);
-		return err_sys(e, r, "index: make directory");
-	}
 	if (since != ENGINE_CLEAN)	/* Berkeley DB looks into them, and torn pages of them would be its death */
 		remove_regions();
 	db_env_set_func_region_map(region_map, region_unmap);
@@ -430,7 +438,7 @@ enum err_kind engine_destroy(int store_dirfd, struct err *e)
 
 	if (fd < 0)
 		return errno == ENOENT ? ERR_OK : err_sys(e, errno, "index: open directory");
-	if ((unlinkat(fd, "index.db", 0) < 0 && errno != ENOENT) || fsync(fd) < 0)
+	if (unlinkat(fd, "index.db", 0) < 0 ? errno != ENOENT : fsync(fd) < 0)
 		k = err_sys(e, errno, "index: remove");
 	else
 		each_file(store_dirfd, "", remove_file, NULL);

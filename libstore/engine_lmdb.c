@@ -10,6 +10,7 @@
  * under an open handle may crash the process in the mapping (as an unreadable sector does): then the next open
  * walks the file and refuses it, and the index is made anew. Nothing is written through the mapping, so a full
  * disk is an error of pwrite and no signal. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
@@ -119,7 +120,7 @@ static int withdraw_synced(struct engine *en)
 
 /* -- open and close -- */
 
-/* The file as it is, before LMDB sees it. *out_new: there is none, or an empty one. */
+/* The file as it is, before LMDB sees it. None, or an empty one, becomes a new one. */
 static enum err_kind look_at_file(enum engine_state since, struct err *e)
 {
 	int fd = open(FILE_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -128,7 +129,7 @@ static enum err_kind look_at_file(enum engine_state since, struct err *e)
 	enum err_kind k;
 
 	if (fd < 0 && errno == ENOENT)
-		return ERR_OK;
+		return engine_destroy(AT_FDCWD, e);	/* what is there is another engine's, or of no use */
 	if (fd < 0)
 		return err_sys(e, errno, "index: open");
 	if (fstat(fd, &st) == 0 && st.st_size == 0)
@@ -220,12 +221,22 @@ void engine_abandon(struct engine **en)
 
 enum err_kind engine_destroy(int store_dirfd, struct err *e)
 {
-	static const char *const names[] = { SYNCED_NAME, FILE_NAME };
+	int fd = openat(store_dirfd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	const struct dirent *d;
+	DIR *dir;
 
-	for (size_t i = 0; i < COUNTOF(names); i++) {
-		if (unlinkat(store_dirfd, names[i], 0) < 0 && errno != ENOENT && errno != ENOTDIR)
-			return err_sys(e, errno, "index: remove");
+	if (fd < 0)
+		return errno == ENOENT ? ERR_OK : err_sys(e, errno, "index: open directory");
+	dir = fdopendir(fd);
+	if (dir == NULL) {
+		close(fd);
+		return err_set(e, ERR_TEMP, ENOMEM, "index: no memory to list it");
 	}
+	while ((d = readdir(dir)) != NULL) {
+		if (d->d_name[0] != '.')
+			unlinkat(fd, d->d_name, 0);
+	}
+	closedir(dir);
 	return ERR_OK;
 }
 

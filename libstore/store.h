@@ -3,8 +3,8 @@
  * mapped control file. FORMAT.md describes what lies on the disk; the invariants are in store_int.h.
  *
  * Everything works relative to a directory descriptor. A process may hold several stores, but only one
- * whose index it reads (the Berkeley DB environment wants to be ".": the first call that needs the index
- * changes the working directory to the store). Creating, delivering and looking at counters need no index.
+ * whose index it reads (its engine wants the store to be ".", see engine.h: the first call that needs the
+ * index changes the working directory to the store). Creating, delivering and looking at counters need no index.
  *
  * Several processes work on one store at the same time; none of them needs to trust that another one lives. */
 #ifndef STORE_H
@@ -31,7 +31,7 @@ enum {
 struct store_env {
 	char boot_id[40];	/* mapped control files of an earlier boot are not believed */
 	uint32_t replay_max_octets;	/* a journal up to this long is replayed instead of opening the index: faster than
-				 * opening Berkeley DB, and a small store needs no environment on the disk; 0: never */
+				 * opening the engine, and a small store needs no index on the disk; 0: never */
 	uint32_t segment_octets;	/* a journal segment is ended about here */
 	struct store_conf conf;		/* what the site wants; store_env_init puts in the defaults */
 };

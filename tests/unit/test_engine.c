@@ -268,8 +268,10 @@ static void test_transactions(void)
 	CHECK(engine_facts.lasting || has_not(en, STR("a")));
 	engine_close(&en, true);
 	CHECK(engine_destroy(d.fd, NULL) == ERR_OK);
+	REQUIRE(!engine_facts.lasting || close(openat(d.fd, "index/log.of.another", O_WRONLY | O_CREAT, 0600)) == 0);
 	en = open_as(ENGINE_CLEAN);
 	REQUIRE(en != NULL);
+	CHECK(faccessat(d.fd, "index/log.of.another", F_OK, 0) < 0);
 	s = scan(en, STR(""), STR(""), 0);
 	CHECK(s.n == 0);
 	end(&en, &d);
