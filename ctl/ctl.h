@@ -37,6 +37,7 @@ int cmd_undelete(struct ctl *c, int argc, char **argv);		/* undelete.c */
 int cmd_index(struct ctl *c, int argc, char **argv);
 int cmd_check(struct ctl *c, int argc, char **argv);
 int cmd_backup(struct ctl *c, int argc, char **argv);		/* backup.c */
+int cmd_check_copy(struct ctl *c, int argc, char **argv);	/* copies.c */
 int cmd_follow(struct ctl *c, int argc, char **argv);		/* follow.c */
 int cmd_restore(struct ctl *c, int argc, char **argv);		/* restore.c */
 int cmd_import_maildir(struct ctl *c, int argc, char **argv);	/* import.c */
@@ -64,6 +65,8 @@ int ctl_in_store(struct ctl *c, const char *user, bool create,
 int ctl_start_in_store(struct ctl *c, const char *user, bool create,
     int (*run)(struct store *s, void *arg), void *arg, int *out_pid);
 int ctl_wait_child(int pid);
+/* A store is made for accounts only: a slip of the pen makes none. Returns 0 or an exit code after a message. */
+int ctl_check_account(const struct ctl *c, const char *user);
 /* Runs `run` in a child that has become the owner of the stores, without any store. */
 int ctl_as_owner(struct ctl *c, int (*run)(void *arg), void *arg);
 /* Opens a store in a directory of the owner's, runs, closes: for a child that is the owner. */

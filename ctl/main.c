@@ -55,6 +55,8 @@ static const struct ctl_command commands[] = {
 	  1, 1, true, cmd_purge },
 	{ "index", NULL, "USER | --all", "make what speeds searches up; sessions do it by themselves",
 	  1, 1, true, cmd_index },
+	{ "check", "--dir", "DIR [--at TIME]", "find what is wrong with a copy that backup or follow has made",
+	  1, 3, true, cmd_check_copy },
 	{ "check", NULL, "[--repair] USER | --all", "find what is wrong with a user's store; put it right",
 	  1, 2, true, cmd_check },
 	{ "backup", NULL, "USER DIR [--prune] | --all DIR [--prune]",

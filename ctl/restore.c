@@ -211,28 +211,63 @@ static int restore_floors(const struct job *j)
 	return status;
 }
 
+/* Large bodies that nobody has any more are missed by those messages only that are there. It makes the index, too. */
+static enum err_kind look_at_large(struct store *s, const struct mailbox_info *i, uint64_t *n_bad, struct err *e)
+{
+	struct mailbox *mb = NULL;
+	enum err_kind k = mailbox_open(s, i->name, false, &mb, e);
+
+	if (k == ERR_OK)
+		k = mailbox_load(mb, e);
+	for (size_t ix = 0; k == ERR_OK && ix < mailbox_n(mb); ix++) {
+		const struct message *m = mailbox_at(mb, ix);
+		struct message_text t;
+
+		if (m->size_octets <= STORE_INLINE_MAX_OCTETS)
+			continue;
+		if (message_open(mb, m, &t, e) == ERR_OK) {
+			message_close(&t);
+			continue;
+		}
+		++*n_bad;
+		ctl_fail(0, "%.*s UID %u: %s", STR_FMT(i->name), m->uid, e->text);
+	}
+	mailbox_close(&mb);
+	return k;
+}
+
+/* EX_DATAERR means a store in which something is damaged, nothing else. */
+static int failed(int status)
+{
+	return status == EX_DATAERR ? EX_IOERR : status;
+}
+
 static int print_store(struct store *s, void *arg)
 {
 	const struct job *j = arg;
 	struct arena *a = arena_new(LIST_ARENA_MAX_BYTES);
-	uint64_t n_messages = 0, n_mailboxes = 0;
+	uint64_t n_messages = 0, n_mailboxes = 0, n_bad = 0;
 	struct mailbox_info *v;
 	struct err e;
 	size_t n;
+	enum err_kind k = store_list(s, a, &v, &n, &e);
 
-	if (store_list(s, a, &v, &n, &e) != ERR_OK)
-		return ctl_err(&e);
-	for (size_t i = 0; i < n; i++) {
-		n_mailboxes += v[i].exists && !v[i].noselect;
+	for (size_t i = 0; k == ERR_OK && i < n; i++) {
+		if (!v[i].exists || v[i].noselect)
+			continue;
+		n_mailboxes++;
 		n_messages += v[i].n_messages;
+		k = look_at_large(s, &v[i], &n_bad, &e);
 	}
-	printf("restored\tuser=%s\tmailboxes=%" PRIu64 "\tmessages=%" PRIu64 "\n", j->w->user, n_mailboxes, n_messages);
+	if (k == ERR_OK)
+		printf("restored\tuser=%s\tmailboxes=%" PRIu64 "\tmessages=%" PRIu64 "\n", j->w->user, n_mailboxes,
+		    n_messages);
 	arena_free(&a);
-	return 0;
+	return k != ERR_OK ? failed(ctl_err(&e)) : n_bad > 0 ? EX_DATAERR : 0;
 }
 
-/* In the child that owns the stores: fills the new store. EX_OK, or EX_DATAERR after damage was reported: it is a store
- * all the same. */
+/* In the child that owns the stores: fills the new store. 0, or EX_DATAERR after damage was reported: it is a store all
+ * the same. */
 static int fill_store(void *arg)
 {
 	const struct job *j = arg;
@@ -249,11 +284,12 @@ static int fill_store(void *arg)
 	}
 	if (copy_lay_out(j->copy_fd, j->w->at_ms, j->new_fd, false, ctl_report_copy, (void *)(uintptr_t)j->w->user, &st,
 	    &e) != ERR_OK)
-		return ctl_err(&e);
-	if ((status = restore_floors(j)) != 0 ||
-	    (status = ctl_open_and_run(j->c, j->new_fd, print_store, (void *)(uintptr_t)j)) != 0)
+		return failed(ctl_err(&e));
+	if ((status = restore_floors(j)) != 0)
+		return failed(status);
+	if ((status = ctl_open_and_run(j->c, j->new_fd, print_store, (void *)(uintptr_t)j)) != 0)
 		return status;
-	return st.n_damaged + st.n_missing == 0 ? 0 : EX_DATAERR;
+	return st.n_damaged == 0 ? 0 : EX_DATAERR;
 }
 
 static int begin_store(const struct office *o, const char *user, int *letter, int *new_fd)
@@ -304,6 +340,8 @@ static int restore_user(struct ctl *c, struct job *j)
 		return ctl_err(&e);
 	if (office_find_store(&o, j->w->user, &j->old_fd, &e) != ERR_OK && e.kind != ERR_NOENT)
 		return ctl_err(&e);
+	if (j->old_fd < 0 && (status = ctl_check_account(c, j->w->user)) != 0)
+		return status;
 	if ((status = begin_store(&o, j->w->user, &letter, &j->new_fd)) == 0)
 		status = put_store(j->w, letter, ctl_as_owner(c, fill_store, j));
 	if (letter >= 0)

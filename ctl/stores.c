@@ -58,8 +58,7 @@ int ctl_open_and_run(const struct ctl *c, int store_fd, int (*run)(struct store 
 	return status;
 }
 
-/* A store is made for accounts only: a slip of the pen makes none. */
-static int check_account(const struct ctl *c, const char *user)
+int ctl_check_account(const struct ctl *c, const char *user)
 {
 	struct passwdfile f;
 	struct err e;
@@ -85,7 +84,7 @@ static int open_store_dir(const struct ctl *c, const struct office *o, const cha
 
 	if (!name_is_valid(str_of(user)))
 		return ctl_fail(EX_USAGE, "that can't be a user's name");
-	if (create && (status = check_account(c, user)) != 0)
+	if (create && (status = ctl_check_account(c, user)) != 0)
 		return status;
 	if (create && (k = office_prepare(o, &e)) != ERR_OK)
 		return ctl_err(&e);

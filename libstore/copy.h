@@ -76,7 +76,8 @@ struct feed_result {
 	uint64_t n_large;
 	uint64_t n_segments;		/* begun */
 	uint64_t n_damaged;		/* places where the store's journal is damaged, copied as they are */
-	uint64_t n_missing;		/* large bodies that records name and the store does not have (any more) */
+	uint64_t n_missing;		/* large bodies that records name and the store does not have: of messages that are gone
+					 * for good, as a rule; store_check knows which are not */
 	bool anew;			/* the copy had to be begun anew */
 };
 /* s must stay open longer. sure, end: what the sink has (copy_has). report may be NULL. Compaction is kept away until the
@@ -100,7 +101,8 @@ struct copy_state {
 	int64_t covered_ms, end_ms;	/* the history that was read covers these times */
 	int64_t made_ms;		/* when its manifest was written */
 	struct journal_pos cut;		/* the state is what is before it */
-	uint64_t n_damaged, n_missing;	/* found on the way */
+	uint64_t n_damaged;		/* found on the way */
+	uint64_t n_missing;		/* large bodies as in feed_result */
 	bool past;			/* from past/ */
 };
 /* Lays out in the empty directory to_fd a store as it was at at_ms (milliseconds since 1970; COPY_AT_END): the state

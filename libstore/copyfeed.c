@@ -164,7 +164,6 @@ static enum err_kind send_large(struct feed *f, const struct rec_message *m, str
 	fd = openat(f->s->dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 && errno == ENOENT) {
 		f->r.n_missing++;
-		report_large(f, m->large_id, "is not there any more");
 		return ERR_OK;
 	}
 	if (fd < 0 || fstat(fd, &st) < 0) {

@@ -42,24 +42,27 @@ static void history_close(struct reader *r)
 	r->fd = -1;
 }
 
-/* Opens what lies in `name` below the copy. False: nothing that can be used. */
-static bool history_open(struct reader *r, const char *name, struct err *e)
+/* Opens what lies in `name` below the copy. ERR_NOENT: there is no manifest. When a segment is missing the manifest has
+ * been read all the same. */
+static enum err_kind history_open(struct reader *r, const char *name, struct err *e)
 {
 	struct seg_header h;
 	uint64_t octets;
+	enum err_kind k;
 
 	r->fd = openat(r->dirfd, name, COPY_DIR_FLAGS);
-	if (r->fd < 0 || manifest_read(r->fd, &r->m, e) != ERR_OK ||
-	    copy_read_header(r->fd, r->m.h.end_seg, &h, &octets, e) != ERR_OK) {
-		history_close(r);
-		return false;
-	}
+	if (r->fd < 0)
+		return err_sys(e, errno, "open %s", name);
+	if ((k = manifest_read(r->fd, &r->m, e)) != ERR_OK)
+		return k;
+	if (copy_read_header(r->fd, r->m.h.end_seg, &h, &octets, e) != ERR_OK)
+		return err_set(e, ERR_CORRUPT, 0, "segment %u of the copy is missing or damaged", r->m.h.end_seg);
 	r->end = (struct copy_pos){ .store_id = r->m.h.store_id, .salt = h.salt,
 		.at = { r->m.h.end_seg, r->m.h.end_off }, .seq = r->m.h.end_seq, .ms = r->m.h.end_ms,
 		.crc = r->m.h.end_crc, .last_off = r->m.h.last_off };
 	if (r->m.h.following)
 		copy_find_end(r->fd, &r->end, &r->end);
-	return true;
+	return ERR_OK;
 }
 
 static int newest_first(const struct dirent **a, const struct dirent **b)
@@ -74,40 +77,52 @@ static int is_number(const struct dirent *d)
 	return strspn(d->d_name, "0123456789") == strlen(d->d_name);
 }
 
-/* The newest one that covers the time: the copy itself, else what is under past/. */
-static enum err_kind choose_history(struct reader *r, int64_t at_ms, struct err *e)
+static bool covers(const struct reader *r, int64_t at_ms)
+{
+	return at_ms == COPY_AT_END || r->m.h.covered_ms <= at_ms;
+}
+
+/* The newest one below past/ that covers the time. */
+static bool choose_past(struct reader *r, int64_t at_ms)
 {
 	struct dirent **names = NULL;
-	int64_t from_ms = INT64_MAX;
-	bool found = history_open(r, ".", e);
-	enum err_kind k = found ? ERR_OK : e->kind;
-	int past, n;
+	int past = openat(r->dirfd, "past", COPY_DIR_FLAGS);
+	int n = past >= 0 ? scandirat(past, ".", &names, is_number, newest_first) : 0;
+	bool found = false;
 
-	if (found && (at_ms == COPY_AT_END || r->m.h.covered_ms <= at_ms))
-		return ERR_OK;
-	if (found)
-		from_ms = r->m.h.covered_ms;
-	past = openat(r->dirfd, "past", COPY_DIR_FLAGS);
-	n = past >= 0 ? scandirat(past, ".", &names, is_number, newest_first) : 0;
-	found = false;
 	for (int i = 0; i < n; i++) {
 		char name[NAME_MAX + 8];
 
 		snprintf(name, sizeof name, "past/%s", names[i]->d_name);
 		if (!found) {
 			history_close(r);
-			found = history_open(r, name, NULL) && (at_ms == COPY_AT_END || r->m.h.covered_ms <= at_ms);
+			found = history_open(r, name, NULL) == ERR_OK && covers(r, at_ms);
 		}
 		free(names[i]);
 	}
 	free(names);
 	if (past >= 0)
 		close(past);
-	r->past = found;
-	if (found)
+	return found;
+}
+
+/* The copy itself, when it covers the time; what is under past/ for earlier times, and while a copy that is begun anew has
+ * not been finished. Never something older because what was asked for is damaged. */
+static enum err_kind choose_history(struct reader *r, int64_t at_ms, struct err *e)
+{
+	enum err_kind k = history_open(r, ".", e);
+	bool read = r->m.h.n_segments > 0;
+	int64_t from_ms = r->m.h.covered_ms;
+
+	if ((k == ERR_OK || read) && covers(r, at_ms))
+		return k;
+	if (!read && k != ERR_NOENT)
+		return k;
+	r->past = choose_past(r, at_ms);
+	if (r->past)
 		return ERR_OK;
-	if (k != ERR_OK)
-		return err_note(e, "no copy that can be read");
+	if (!read)
+		return err_set(e, ERR_NOENT, 0, "there is no finished copy here");
 	return err_set(e, ERR_NOENT, 0, "the copy covers times from %lld s since 1970 on", (long long)(from_ms / 1000));
 }
 
@@ -188,7 +203,6 @@ static enum err_kind lay_large(struct reader *r, const struct rec_message *m, st
 		if (fd >= 0)
 			close(fd);
 		r->st.n_missing++;
-		report_large(r, m->large_id, "is not in the copy");
 		return ERR_OK;
 	}
 	k = copy_put_large(r->to_fd, m->large_id, fd, (uint64_t)st.st_size, &copied, &crc, e);

@@ -115,6 +115,10 @@ enum err_kind manifest_read(int dirfd, struct manifest *m, struct err *e)
 		k = manifest_parse(buf_str(&b), m, e);
 	close(fd);
 	buf_free(&b);
+	if (k != ERR_OK) {		/* nothing of it is to be believed */
+		manifest_free(m);
+		*m = (struct manifest){ .seg = NULL };
+	}
 	return k;
 }
 

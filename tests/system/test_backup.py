@@ -149,7 +149,7 @@ def _():
         for i in range(25):
             cmd = [os.path.join(p.build, "penny"), "-c", p.conf, "backup", "alice", copy]
             proc = subprocess.Popen(cmd, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            time.sleep(random.random() * 0.03)
+            time.sleep(random.random() * 0.08)
             os.killpg(proc.pid, signal.SIGKILL)
             killed += proc.wait() != 0
             proc.communicate()
@@ -307,6 +307,7 @@ def _():
         assert r.returncode == EX_DATAERR and b"journal segment 1: damage in 1 places of the copy" in r.stderr, r
         back = messages(p, "bob")[0]
         assert len([u for u in was if back.get(u) == was[u]]) == 9
+        assert "findings=0" not in penny(p, "check", "--dir", copy, rc=EX_DATAERR)
         # the last record: the next backup notices and begins anew, keeping what was there
         with open(os.path.join(copy, "journal/00000001.seg"), "r+b") as f:
             f.seek(f.read().index(b"d9 0123"))
@@ -315,6 +316,32 @@ def _():
         assert r.returncode == 0, r
         penny(p, "restore", "carol", copy)
         assert messages(p, "carol")[0] == was
+        assert penny(p, "check", "--dir", copy) == "%s\tfindings=0\n" % copy
+        # a segment that is missing: nothing is put in place
+        os.rename(copy + "/journal/00000001.seg", copy + ".seg")
+        penny(p, "restore", "carol", copy, "--replace", rc=74)
+        assert messages(p, "carol")[0] == was
+        assert not [n for n in os.listdir(os.path.join(p.dir, "mail/c")) if n.endswith(".new")]
+        os.rename(copy + ".seg", copy + "/journal/00000001.seg")
+        penny(p, "restore", "nosuchuser", copy, rc=67)
+        # a large body: told by the message that misses it, not by one that is gone
+        for i in range(2):
+            m.append("INBOX", None, None, text_of("l%d" % i, 400000))
+        m.select()
+        m.uid("STORE", "12", "+FLAGS", "(\\Deleted)")
+        m.expunge()
+        penny(p, "backup", "alice", copy)
+        bodies = [os.path.join(top, f) for top, d, files in os.walk(copy + "/large") for f in files]
+        gone = [b for b in bodies if b"Subject: l1" in open(b, "rb").read(100)]
+        kept = [b for b in bodies if b not in gone]
+        os.unlink(gone[0])
+        penny(p, "restore", "carol", copy, "--replace")
+        assert penny(p, "check", "--dir", copy) == "%s\tfindings=0\n" % copy
+        os.rename(kept[0], copy + ".body")
+        r = p.run("penny", "restore", "carol", copy, "--replace")
+        assert r.returncode == EX_DATAERR and b"INBOX UID 11: " in r.stderr, r
+        penny(p, "check", "--dir", copy, rc=EX_DATAERR)
+        os.rename(copy + ".body", kept[0])
         # in the store
         m.logout()
         with open(os.path.join(p.store("alice"), "journal/00000001.seg"), "r+b") as f:
