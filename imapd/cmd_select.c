@@ -23,7 +23,7 @@ static bool know_enough(struct imap_session *s, size_t *out_first_unseen)
 	bool known;
 
 	*out_first_unseen = mailbox_first_unseen(s->mb, &known);
-	if (known && mailbox_keywords_known(s->mb))
+	if (known && mailbox_know_keywords(s->mb, NULL) == ERR_OK)
 		return true;
 	if (!sync_load(s))
 		return false;

@@ -419,13 +419,22 @@ static enum err_kind apply_message(struct ctl_slot *slot, const struct journal_v
 {
 	struct rec_message m;
 	struct str record, prefix, body;
+	bool unseen_known;
 
 	if (!rec_get_message(v->payload, &m, &record, &prefix, &body))
 		return corrupt(v, e);
 	if (m.moved)
 		return ERR_OK;
+	unseen_known = slot->unseen_modseq == slot->modseq || slot->n_unseen == 0;
+	if (slot->n_unseen == 0)
+		slot->first_unseen = 0;
 	slot->modseq = v->h.seq;
 	add_message(slot, m.uid, m.flags & MSG_SEEN, m.size_octets);
+	if (unseen_known) {
+		if (slot->first_unseen == 0 && !(m.flags & MSG_SEEN))
+			slot->first_unseen = slot->n_messages;
+		slot->unseen_modseq = slot->modseq;
+	}
 	return ERR_OK;
 }
 

@@ -68,6 +68,19 @@ enum err_kind store_lock(struct store *s, struct err *e)
 	return k;
 }
 
+bool store_try_lock(struct store *s)
+{
+	if (s->lock_depth != 0 || flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return false;
+	s->lock_depth = 1;
+	if (ctl_remap(s, NULL) == ERR_OK && ctl_is_sound(s)) {
+		s->epoch = s->ctl->epoch;
+		return true;
+	}
+	store_unlock(s);
+	return false;
+}
+
 void lock_give_way(void)
 {
 	poll(NULL, 0, GIVE_WAY_MS);

@@ -24,6 +24,8 @@ static void copy_slot(struct mailbox *mb, struct ctl_slot *slot, bool recent)
 	mb->n_recent = mb->recent_to - mb->recent_from < mb->n_messages ?
 	    mb->recent_to - mb->recent_from : mb->n_messages;
 	mb->kw_known = slot->n_keywords == 0;
+	mb->first_unseen = slot->first_unseen;
+	mb->unseen_modseq = slot->unseen_modseq;
 	if (recent)
 		slot->recent_uid = slot->uidnext;
 }
@@ -74,6 +76,24 @@ enum err_kind mailbox_open(struct store *s, struct str name, bool recent, struct
 	return ERR_OK;
 }
 
+/* What a loaded view knows spares the next SELECT the loading. Not worth waiting for the lock. */
+static void tell_first_unseen(struct mailbox *mb)
+{
+	struct ctl_slot *slot = mb->loaded && mb->n_gone == 0 ? ctl_find_id(mb->s, mb->id) : NULL;
+	bool known;
+
+	if (slot == NULL || slot->modseq != mb->modseq || slot->unseen_modseq == slot->modseq || !store_try_lock(mb->s))
+		return;
+	slot = ctl_find_id(mb->s, mb->id);
+	if (slot != NULL && slot->modseq == mb->modseq && slot->n_messages == mb->n) {
+		size_t ix = mailbox_first_unseen(mb, &known);
+
+		slot->first_unseen = ix < mb->n ? (uint32_t)ix + 1 : 0;
+		slot->unseen_modseq = slot->modseq;
+	}
+	store_unlock(mb->s);
+}
+
 void mailbox_close(struct mailbox **out)
 {
 	struct mailbox *mb = *out;
@@ -81,6 +101,7 @@ void mailbox_close(struct mailbox **out)
 
 	if (mb == NULL)
 		return;
+	tell_first_unseen(mb);
 	for (at = &mb->s->mailboxes; *at != NULL; at = &(*at)->next) {
 		if (*at == mb) {
 			*at = mb->next;
@@ -133,11 +154,6 @@ size_t mailbox_lower_bound(const struct mailbox *mb, uint32_t uid)
 	return lo;
 }
 
-bool mailbox_keywords_known(const struct mailbox *mb)
-{
-	return mb->kw_known;
-}
-
 size_t mailbox_n_keywords(const struct mailbox *mb)
 {
 	return mb->kw.n;
@@ -152,7 +168,12 @@ size_t mailbox_first_unseen(const struct mailbox *mb, bool *out_known)
 {
 	size_t ix;
 
-	*out_known = mb->loaded || mb->n_unseen == 0 || mb->n_unseen == mb->n_messages;
+	bool told = mb->unseen_modseq == mb->modseq && mb->first_unseen > 0 && mb->first_unseen <= mb->n_messages &&
+	    mb->n_unseen > 0;
+
+	*out_known = mb->loaded || mb->n_unseen == 0 || mb->n_unseen == mb->n_messages || told;
+	if (!mb->loaded && told)
+		return mb->first_unseen - 1;
 	if (!mb->loaded)
 		return mb->n_unseen > 0 && mb->n_unseen == mb->n_messages ? 0 : mb->n_messages;
 	for (ix = 0; ix < mb->n && (mb->m[ix].flags & MSG_SEEN); ix++)
@@ -820,7 +841,27 @@ enum err_kind mailbox_load(struct mailbox *mb, struct err *e)
 	if (mb->loaded)
 		return ERR_OK;
 	k = load_rows(mb, e);
-	return k == ERR_OK && mb->n < mb->n_messages ? fill_up(mb, e) : k;
+	if (k == ERR_OK && mb->n < mb->n_messages)
+		k = fill_up(mb, e);
+	if (k == ERR_OK)
+		tell_first_unseen(mb);
+	return k;
+}
+
+enum err_kind mailbox_know_keywords(struct mailbox *mb, struct err *e)
+{
+	enum err_kind k;
+
+	if (mb->kw_known)
+		return ERR_OK;
+	if (replay_is_cheaper(mb->s, mb->pos))
+		return mailbox_load(mb, e);
+	if ((k = index_lock(mb->s, e)) != ERR_OK)
+		return k;
+	k = index_keywords(mb->s, mb->id, &mb->kw, e);
+	index_unlock(mb->s);
+	mb->kw_known = k == ERR_OK;
+	return k;
 }
 
 /* -- gone messages -- */

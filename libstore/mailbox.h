@@ -58,9 +58,10 @@ size_t mailbox_n(const struct mailbox *mb);			/* messages in the view */
 struct message *mailbox_at(struct mailbox *mb, size_t ix);	/* 0-based; ascending UIDs */
 /* Position of the first message with a UID >= uid; mailbox_n() when there is none. */
 size_t mailbox_lower_bound(const struct mailbox *mb, uint32_t uid);
-/* Keywords that the mailbox knows; names in the case they were first given. They are known after mailbox_load, and
- * without it when there are none: mailbox_keywords_known tells. */
-bool mailbox_keywords_known(const struct mailbox *mb);
+/* Keywords that the mailbox knows; names in the case they were first given. After mailbox_load or mailbox_know_keywords. */
+/* Makes them known without loading the messages, where that is cheaper. Errors: ERR_BUSY, ERR_NOSPC, ERR_CORRUPT (loading may
+ * still work), ERR_TEMP. */
+enum err_kind mailbox_know_keywords(struct mailbox *mb, struct err *e) CHECKED;
 size_t mailbox_n_keywords(const struct mailbox *mb);
 struct str mailbox_keyword(const struct mailbox *mb, size_t i);
 /* Position of the first unseen message of the view, mailbox_n() when all are seen. Needs mailbox_load unless

@@ -26,6 +26,8 @@ struct mailbox {
 	size_t n, cap, n_gone;
 	struct index_keywords kw;
 	bool kw_known;
+	uint32_t first_unseen;		/* of a view that is not loaded, as the slot has it, … */
+	uint64_t unseen_modseq;		/* … while modseq is this */
 };
 
 /* Applies records after mb->seq up to and including `upto`; those with seq in [own_from, own_to] are this session's

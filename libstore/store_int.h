@@ -33,7 +33,7 @@
 #include "views.h"
 
 enum {
-	CTL_VERSION = 6,		/* changes with the structs below: an older file is made anew from the journal */
+	CTL_VERSION = 7,		/* changes with the structs below: an older file is made anew from the journal */
 	CTL_HEAD_OCTETS = 1024,
 	CTL_SLOTS_FIRST = 8,
 	LOCK_WAIT_MS = 10000,
@@ -80,6 +80,10 @@ struct ctl_head {
 struct ctl_slot {
 	uint32_t seal;			/* checksum from `id` on */
 	uint32_t recent_uid;		/* UIDs from here on are \Recent for the next SELECT */
+	uint32_t first_unseen;		/* its place, from 1; 0: all are seen. True while modseq is unseen_modseq; nothing but a
+					 * convenience: SELECT need not load the messages */
+	uint32_t reserved;
+	uint64_t unseen_modseq;
 	uint32_t id, state;		/* enum mailbox_state; state 0: free */
 	uint32_t uidvalidity, uidnext;
 	uint32_t n_messages, n_unseen;
@@ -156,6 +160,8 @@ enum err_kind duty_wait(struct store *s, uint64_t seq, uint32_t epoch, struct er
  * set, the boot is another one, a sync failed. Not recursive. Errors: ERR_BUSY, and those of recovery. */
 enum err_kind store_lock(struct store *s, struct err *e) CHECKED;
 void store_unlock(struct store *s);
+/* The lock when nobody has it, and nothing is to be recovered. */
+bool store_try_lock(struct store *s) CHECKED;
 /* Between two holds of the lock by a long job: the kernel gives it to whoever comes first, and that would be the job again. */
 void lock_give_way(void);
 /* flock with a deadline. Errors: ERR_BUSY. */

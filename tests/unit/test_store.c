@@ -625,8 +625,74 @@ static void test_many_rows_at_once(void)
 	dir_remove(&d);
 }
 
+/* SELECT lists keywords without loading, too. */
+static void test_keywords_known(struct store *s)
+{
+	struct str names[] = { STR_INIT("$Forwarded"), STR_INIT("NonJunk") };
+	struct flag_change flag = { FLAG_ADD, 0, names, COUNTOF(names), UINT64_MAX };
+	uint32_t uid = put_message(s, MAILBOX_INBOX, str_of(small), 0, STR(""));
+	struct mailbox *mb = mailbox_at_name(s, "INBOX");
+
+	REQUIRE(mailbox_store_flags(mb, &uid, 1, &flag, NULL, NULL, NULL) == ERR_OK);
+	mailbox_close(&mb);
+	REQUIRE(mailbox_open(s, STR("INBOX"), true, &mb, NULL) == ERR_OK && mailbox_know_keywords(mb, NULL) == ERR_OK);
+	CHECK(mailbox_n_keywords(mb) == COUNTOF(names));
+	for (size_t i = 0; i < mailbox_n_keywords(mb); i++)
+		CHECK_AT(str_eq(mailbox_keyword(mb, i), names[i]), i);
+	mailbox_close(&mb);
+}
+
+/* SELECT answers the first unseen message's place without loading, and it is the right one: against a view that is loaded. */
+static void test_first_unseen(void)
+{
+	enum { STEPS = 400, MOST = 60 };
+	struct dir d = dir_make();
+	struct store *s = store_at(&d);
+	uint64_t r = 88172645463325252u;
+	unsigned n_known = 0, n_wrong = 0;
+
+	for (int i = 0; i < STEPS; i++) {
+		struct mailbox *mb = NULL;
+		struct flag_change flag = { FLAG_ADD, MSG_SEEN, NULL, 0, UINT64_MAX };
+		size_t place, right;
+		bool known, always;
+		uint32_t uid;
+
+		r ^= r << 13;
+		r ^= r >> 7;
+		r ^= r << 17;
+		REQUIRE(mailbox_open(s, STR("INBOX"), true, &mb, NULL) == ERR_OK);
+		place = mailbox_first_unseen(mb, &known);
+		if (r % 5 < 2) {	/* not every session loads */
+			mailbox_close(&mb);
+			(void)put_message(s, MAILBOX_INBOX, str_of(small), r % 3 == 0 ? MSG_SEEN : 0, STR(""));
+			continue;
+		}
+		REQUIRE(mailbox_load(mb, NULL) == ERR_OK);
+		right = mailbox_first_unseen(mb, &always);
+		n_known += known;
+		n_wrong += !always || (known && place != right);
+		if (mailbox_n(mb) > 0) {
+			uid = mailbox_at(mb, r / 7 % mailbox_n(mb))->uid;
+			flag.op = r % 7 == 0 ? FLAG_REMOVE : FLAG_ADD;
+			REQUIRE(r % 5 == 2 || mailbox_store_flags(mb, &uid, 1, &flag, NULL, NULL, NULL) == ERR_OK);
+			if (r % 11 < 3 || mailbox_n(mb) > MOST)
+				REQUIRE(mailbox_expunge(mb, &uid, 1, false, NULL, NULL) == ERR_OK);
+		}
+		if (r % 13 < 6)
+			mailbox_expel(mb, NULL, NULL);
+		mailbox_close(&mb);
+	}
+	printf("# %u of %d times it was known\n", n_known, STEPS);
+	CHECK(n_wrong == 0 && n_known > STEPS / 4);
+	test_keywords_known(s);
+	store_close(&s);
+	dir_remove(&d);
+}
+
 static void all_tests(void)
 {
+	test_first_unseen();
 	test_many_rows_at_once();
 	test_new_store();
 	test_append_and_read();
