@@ -731,15 +731,14 @@ static enum err_kind load_from_journal(struct mailbox *mb, struct err *e)
 
 /* One hold of the lock: a step towards the tail, or a slice of the rows. */
 static enum err_kind load_step(struct mailbox *mb, struct index_load *l, uint64_t *out_upto, bool *out_done,
-    struct err *e)
+    bool *out_behind, struct err *e)
 {
-	bool behind = false;
-	enum err_kind k = index_enter_step(mb->s, &behind, e);
+	enum err_kind k;
 
-	*out_done = false;
-	if (k != ERR_OK)
+	*out_done = *out_behind = false;
+	if ((k = index_enter_step(mb->s, out_behind, e)) != ERR_OK)
 		return k;
-	if (!behind)
+	if (!*out_behind)
 		k = index_load_some(mb->s, mb->id, l, out_done, e);
 	if (k == ERR_OK && *out_done) {
 		*out_upto = mb->s->ctl->tail.next_seq - 1;
@@ -758,14 +757,16 @@ static enum err_kind load_step(struct mailbox *mb, struct index_load *l, uint64_
 static enum err_kind load_from_index(struct mailbox *mb, uint64_t *out_upto, struct err *e)
 {
 	struct index_load l = { .m = NULL };
-	bool done = false, again = true;
+	bool done = false, again = true, behind;
 	enum err_kind k = ERR_OK;
 
 	while (k == ERR_OK && !done) {
 		if ((k = store_lock(mb->s, e)) != ERR_OK)
 			break;
-		k = load_step(mb, &l, out_upto, &done, e);
+		k = load_step(mb, &l, out_upto, &done, &behind, e);
 		store_unlock(mb->s);
+		if (behind)
+			lock_give_way();
 		if (k == ERR_CORRUPT && again) {
 			free(l.m);
 			l = (struct index_load){ .m = NULL };
