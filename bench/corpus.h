@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Mail that looks like mail, made from a seed: words by Zipf's law, the fields that servers add, plain, quoted-printable,
- * base64 and HTML parts, some UTF-8, a few big ones. About 4 KB each in the middle. */
+/* Mail that looks like mail, made from a seed: words by Zipf's law, the fields that servers add,
+ * plain, quoted-printable, base64 and HTML parts, some UTF-8, a few big ones. About 4 KB each in
+ * the middle. */
 #ifndef BENCH_CORPUS_H
 #define BENCH_CORPUS_H
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* Search over a large mailbox: `search make DIR N` fills the store in DIR with N messages of corpus.h, `search index DIR`
- * makes its search files, `search find DIR WORD ...` tells for each word how many messages the index leaves to be read,
- * how many have it, and how long that takes without and with the reading. */
+/* Search over a large mailbox: `search make DIR N` fills the store in DIR with N messages of
+ * corpus.h, `search index DIR` makes its search files, `search find DIR WORD ...` tells for each
+ * word how many messages the index leaves to be read, how many have it, and how long that takes
+ * without and with the reading. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -75,6 +76,7 @@ static bool text_has(struct mailbox *mb, const struct message *m, struct needle 
 	struct message_text t;
 	struct record r;
 	struct mailtext text = { .record = &r };
+	unsigned what = MAILTEXT_ALL | (mailtext_is_solid(buf_str(&n->folded)) ? MAILTEXT_SOLID : 0);
 	struct err e;
 	bool yes;
 
@@ -82,7 +84,7 @@ static bool text_has(struct mailbox *mb, const struct message *m, struct needle 
 	need(record_open(t.record, &r, &e), &e);
 	text.prefix = t.prefix;
 	text.body = t.body;
-	yes = mailtext_each(&text, MAILTEXT_ALL | (mailtext_is_solid(buf_str(&n->folded)) ? MAILTEXT_SOLID : 0), scratch, see, n);
+	yes = mailtext_each(&text, what, scratch, see, n);
 	message_close(&t);
 	return yes;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* SORT and THREAD with their UID forms (RFC 5256, RFC 5957). All that order and threads ask for is in the records; no
- * message is read for them. */
+/* SORT and THREAD with their UID forms (RFC 5256, RFC 5957). All that order and threads ask for is
+ * in the records; no message is read for them. */
 #include "../libmail/sortkey.h"
 #include "../libmail/thread.h"
 #include "cmd_search.h"
@@ -38,8 +38,8 @@ static size_t n_told(const struct imap_session *s)
 static bool parse_order(struct cursor *c, struct sort_order *o)
 {
 	static const struct { const char *name; enum sort_by by; } names[] = {
-		{ "ARRIVAL", SORT_ARRIVAL }, { "CC", SORT_CC }, { "DATE", SORT_DATE }, { "FROM", SORT_FROM },
-		{ "SIZE", SORT_SIZE }, { "SUBJECT", SORT_SUBJECT }, { "TO", SORT_TO },
+		{ "ARRIVAL", SORT_ARRIVAL }, { "CC", SORT_CC }, { "DATE", SORT_DATE },
+		{ "FROM", SORT_FROM }, { "SIZE", SORT_SIZE }, { "SUBJECT", SORT_SUBJECT }, { "TO", SORT_TO },
 		{ "DISPLAYFROM", SORT_DISPLAYFROM }, { "DISPLAYTO", SORT_DISPLAYTO },
 	};
 
@@ -60,8 +60,8 @@ static bool parse_order(struct cursor *c, struct sort_order *o)
 }
 
 /* The messages that match, with their keys. False: the arena is full. */
-static bool gather_items(struct imap_session *s, struct search_run *r, const struct sort_order *o, struct arena *a,
-    struct sort_item *items, size_t *out_n, uint64_t *out_modseq)
+static bool gather_items(struct imap_session *s, struct search_run *r, const struct sort_order *o,
+    struct arena *a, struct sort_item *items, size_t *out_n, uint64_t *out_modseq)
 {
 	for (size_t ix = 0; ix < n_told(s); ix++) {
 		struct sort_item *item = &items[*out_n];
@@ -70,8 +70,8 @@ static bool gather_items(struct imap_session *s, struct search_run *r, const str
 			continue;
 		item->msgno = r->msgno;
 		item->number = number_of(s, r);
-		if (!sort_item_fill(a, o, o->needs_record ? search_run_record(r) : NULL, r->m->internaldate_s,
-		    r->m->size_octets, item))
+		if (!sort_item_fill(a, o, o->needs_record ? search_run_record(r) : NULL,
+		    r->m->internaldate_s, r->m->size_octets, item))
 			return false;
 		++*out_n;
 		*out_modseq = r->m->modseq > *out_modseq ? r->m->modseq : *out_modseq;
@@ -141,7 +141,8 @@ static bool parse_algorithm(struct cursor *c, enum thread_algorithm *out)
 }
 
 /* Takes the message that was looked at in. False: memory is used up. */
-static bool add_message(struct imap_session *s, struct search_run *r, struct threads *t, struct arena *a)
+static bool add_message(struct imap_session *s, struct search_run *r, struct threads *t,
+    struct arena *a)
 {
 	struct buf folded = BUF_INIT(FOLDED_MAX_OCTETS);
 	const struct record *rec = search_run_record(r);

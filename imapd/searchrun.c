@@ -143,7 +143,8 @@ static struct mailtext texts(const struct search_run *r)
 	return (struct mailtext){ r->text.prefix, r->text.body, &r->record };
 }
 
-/* The record has the decoded subject with blanks collapsed: as good as the field for what has no blanks. */
+/* The record has the decoded subject with blanks collapsed: as good as the field for what has no
+ * blanks. */
 static bool subject_decides(struct search_run *r, const struct search_node *n)
 {
 	if (!str_eq_nocase(n->name, STR("Subject")) || n->needle.folded.n == 0)
@@ -193,7 +194,8 @@ static bool text_has(struct search_run *r, struct needle *needle)
 	if (!need_text(r))
 		return false;
 	t = texts(r);
-	return mailtext_each(&t, MAILTEXT_HEADER | solid(needle), &r->scratch, see, needle) || body_has(r, needle);
+	return mailtext_each(&t, MAILTEXT_HEADER | solid(needle), &r->scratch, see, needle) ||
+	    body_has(r, needle);
 }
 
 /* Does the search index leave it open whether the message has what the key asks for? */

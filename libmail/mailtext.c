@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The walk over a message's texts. Invariant: a text is decoded here in one way only, whoever asks; a field's value is
- * decoded by itself, so that it does not depend on what its name looks like. */
+/* The walk over a message's texts. Invariant: a text is decoded here in one way only, whoever asks;
+ * a field's value is decoded by itself, so that it does not depend on what its name looks like. */
 #include "header.h"
 #include "mailtext.h"
 
@@ -36,8 +36,8 @@ bool mailtext_is_solid(struct str folded)
 	return folded.n > 0;
 }
 
-/* Decoding takes line ends out of it and nothing else that is solid: what is solid stands in the texts of the fields
- * where it stands in the header, as no line goes on without a blank. */
+/* Decoding takes line ends out of it and nothing else that is solid: what is solid stands in the
+ * texts of the fields where it stands in the header, as no line goes on without a blank. */
 static bool is_simple(struct str header)
 {
 	struct str rest = header;
@@ -137,7 +137,8 @@ static bool show_part(const struct walk *w, const struct mailtext *m, const stru
 	    record_part(m->record, (uint32_t)p->parent).kind == MIME_MESSAGE && show_fields(w, header);
 }
 
-bool mailtext_each(const struct mailtext *m, unsigned what, struct buf *scratch, mailtext_see *see, void *ctx)
+bool mailtext_each(const struct mailtext *m, unsigned what, struct buf *scratch, mailtext_see *see,
+    void *ctx)
 {
 	struct walk w = { what, scratch, see, ctx };
 
@@ -166,8 +167,8 @@ static bool named_fields(const struct walk *w, struct str header, struct str nam
 	return false;
 }
 
-bool mailtext_field(const struct mailtext *m, struct str name, struct buf *scratch, mailtext_see *see,
-    void *ctx)
+bool mailtext_field(const struct mailtext *m, struct str name, struct buf *scratch,
+    mailtext_see *see, void *ctx)
 {
 	struct walk w = { MAILTEXT_HEADER, scratch, see, ctx };
 

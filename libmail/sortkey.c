@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Sort keys. Texts are folded once, when an item is filled (i;unicode-casemap, RFC 5051): comparing is by octets then. */
+/* Sort keys. Texts are folded once, when an item is filled (i;unicode-casemap, RFC 5051): comparing
+ * is by octets then. */
 #include <stdlib.h>
 
 #include "charset.h"
@@ -40,8 +41,8 @@ static struct str text_of(const struct record *r, enum sort_by by)
 	}
 }
 
-bool sort_item_fill(struct arena *a, const struct sort_order *o, const struct record *r, int64_t arrival_s,
-    uint64_t size_octets, struct sort_item *item)
+bool sort_item_fill(struct arena *a, const struct sort_order *o, const struct record *r,
+    int64_t arrival_s, uint64_t size_octets, struct sort_item *item)
 {
 	struct buf folded = BUF_INIT(FOLDED_MAX_OCTETS);
 	bool ok;

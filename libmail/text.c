@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* Decoded text of a part, and the matcher. The reader is three stages over one chunk: transfer
  * encoding, charset, markup; each keeps at most a few octets between chunks. The matcher keeps the
- * last needle.n - 1 folded octets, so that a match across chunks is seen, nothing twice; long runs of
- * ASCII are not folded but looked through as they are. */
+ * last needle.n - 1 folded octets, so that a match across chunks is seen, nothing twice; long runs
+ * of ASCII are not folded but looked through as they are. */
 #include "mutf7.h"
 #include "text.h"
 #include "text_int.h"
@@ -113,7 +113,8 @@ static void feed_folded(struct needle *n, struct str front)
 		buf_consume(&n->window, n->window.n - keep);
 }
 
-/* The same for ASCII: what lies in the window already is looked at with as much of it as can belong to a match. */
+/* The same for ASCII: what lies in the window already is looked at with as much of it as can belong
+ * to a match. */
 static void feed_plain(struct needle *n, struct str front)
 {
 	size_t keep = n->folded.n - 1;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: ISC */
-/* A node is a message, or an id that messages refer to (a dummy, until its message comes). While messages come in only
- * parents are kept; children are chained when all are there. Node 0 is the root that all threads hang on.
+/* A node is a message, or an id that messages refer to (a dummy, until its message comes). While
+ * messages come in only parents are kept; children are chained when all are there. Node 0 is the
+ * root that all threads hang on.
  *
- * Invariant: following parents ends at a node without one. To keep it, a link to a node that has children is made only after
- * a walk from the new parent upwards; the walks together have a budget, so that hostile references cost no more than
- * honest ones.
+ * Invariant: following parents ends at a node without one. To keep it, a link to a node that has
+ * children is made only after a walk from the new parent upwards; the walks together have a budget,
+ * so that hostile references cost no more than honest ones.
  *
  * Length: the six steps of RFC 5256 s.3 work on one structure. */
 #include <stdlib.h>
@@ -272,8 +273,8 @@ static uint32_t *top_down(const struct threads *t, uint32_t *out_n)
 	return order;
 }
 
-/* Puts a node's children anew: dummies that have none go, and those that have give theirs up; under the root only one
- * that has a single child does. Its children are done already. */
+/* Puts a node's children anew: dummies that have none go, and those that have give theirs up; under
+ * the root only one that has a single child does. Its children are done already. */
 static void prune_children(struct threads *t, uint32_t parent)
 {
 	uint32_t c = t->v[parent].first, next;
@@ -320,7 +321,8 @@ static void sort_children(struct threads *t, uint32_t parent, struct sibling *sc
 	uint32_t n = 0;
 
 	for (uint32_t c = t->v[parent].first; c != NONE; c = t->v[c].next) {
-		const struct node *x = &t->v[t->v[c].number == 0 && t->v[c].first != NONE ? t->v[c].first : c];
+		bool dummy = t->v[c].number == 0 && t->v[c].first != NONE;
+		const struct node *x = &t->v[dummy ? t->v[c].first : c];
 
 		scratch[n++] = (struct sibling){ x->sent_s, x->ix, c };
 	}
@@ -343,7 +345,8 @@ static struct str thread_subject(const struct threads *t, uint32_t i)
 	return t->v[t->v[i].number == 0 && t->v[i].first != NONE ? t->v[i].first : i].subject;
 }
 
-static uint32_t *subject_slot(const struct threads *t, const struct subjects *table, struct str subject)
+static uint32_t *subject_slot(const struct threads *t, const struct subjects *table,
+    struct str subject)
 {
 	uint64_t at = hash(t, subject);
 

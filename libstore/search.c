@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* Looking needles up in the files of search_build.c. Files are read, never mapped: one that is cut short or can't be read
- * under our hands is an error value. Each block is checked before anything in it is used, and every number in it against
- * what it is to index, so that neither damage nor a forged file can do more than hide itself: the segment then counts as
- * one without a file. Nothing is kept from one command to the next, so nothing gets old. */
+/* Looking needles up in the files of search_build.c. Files are read, never mapped: one that is cut
+ * short or can't be read under our hands is an error value. Each block is checked before anything
+ * in it is used, and every number in it against what it is to index, so that neither damage nor a
+ * forged file can do more than hide itself: the segment then counts as one without a file. Nothing
+ * is kept from one command to the next, so nothing gets old. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +33,6 @@ struct seg_filter {
 
 struct search_filter {
 	struct store *s;
-	uint32_t rules;
 	uint32_t first, n_segs;		/* ended segments */
 	struct seg_filter **segs;	/* NULL: not looked at yet */
 	size_t n;
@@ -134,7 +134,8 @@ static bool file_checksums(struct file *f)
 	    crc32c(0, f->block_crc, n) == f->h.blocks_crc;
 }
 
-/* n > 0 octets of the payload from `at`, checked; NULL when they are not to be had. Valid until the next call. */
+/* n > 0 octets of the payload from `at`, checked; NULL when they are not to be had. Valid until the
+ * next call. */
 static const char *read_span(struct file *f, uint32_t at, uint32_t n)
 {
 	uint32_t first = at / SEARCH_BLOCK_OCTETS, from = first * SEARCH_BLOCK_OCTETS;
@@ -189,7 +190,8 @@ static bool list_find(struct file *f, uint32_t key, struct list *out)
 		return false;
 	from = get_le32(p);
 	to = get_le32(p + 4);
-	if (from > to || to > f->h.payload_octets - lists || to - from > search_bitmap_octets(f->h.n_docs))
+	if (from > to || to > f->h.payload_octets - lists ||
+	    to - from > search_bitmap_octets(f->h.n_docs))
 		return false;
 	*out = (struct list){ lists + from, to - from };
 	return true;
@@ -222,7 +224,8 @@ static bool list_spread(struct str list, uint32_t n_docs, unsigned char *map)
 }
 
 /* Takes the documents that are not in the list out of `map`. */
-static bool list_intersect(struct file *f, const struct list *l, unsigned char *map, unsigned char *scratch)
+static bool list_intersect(struct file *f, const struct list *l, unsigned char *map,
+    unsigned char *scratch)
 {
 	uint32_t octets = search_bitmap_octets(f->h.n_docs);
 	const char *p;
@@ -252,7 +255,8 @@ static int by_octets(const void *a, const void *b)
 	return (x->octets > y->octets) - (x->octets < y->octets);
 }
 
-/* The bitmap of the documents that have all of the needle's keys; the shortest lists first, which are often enough. */
+/* The bitmap of the documents that have all of the needle's keys; the shortest lists first, which
+ * are often enough. */
 static bool needle_map(struct file *f, struct str needle, unsigned char *map, unsigned char *scratch)
 {
 	uint32_t octets = search_bitmap_octets(f->h.n_docs);
@@ -263,8 +267,9 @@ static bool needle_map(struct file *f, struct str needle, unsigned char *map, un
 	for (; n < KEYS_A_NEEDLE && n < n_trigrams; n++) {
 		size_t i = n_trigrams <= KEYS_A_NEEDLE ? n : n * (n_trigrams - 1) / (KEYS_A_NEEDLE - 1);
 		const unsigned char *t = (const unsigned char *)needle.p + i;
+		uint32_t trigram = (uint32_t)t[0] << 16 | (uint32_t)t[1] << 8 | t[2];
 
-		if (!list_find(f, search_key((uint32_t)t[0] << 16 | (uint32_t)t[1] << 8 | t[2]), &lists[n]))
+		if (!list_find(f, search_key(trigram), &lists[n]))
 			return false;
 	}
 	qsort(lists, n, sizeof lists[0], by_octets);
@@ -344,12 +349,11 @@ struct search_filter *search_filter_new(struct mailbox *mb, const struct str *fo
 	if (f == NULL)
 		_exit(EX_TEMPFAIL);
 	f->s = mb->s;
-	f->rules = search_rules();
 	f->n = n < SEARCH_FILTER_NEEDLES_MAX ? n : SEARCH_FILTER_NEEDLES_MAX;
 	memcpy(f->needle, folded, f->n * sizeof *folded);
 	f->first = ctl->first_seg;
 	f->n_segs = ctl->tail.pos.seg - f->first;
-	if (f->rules == 0 || f->n_segs > SEGMENTS_MAX)
+	if (search_rules() == 0 || f->n_segs > SEGMENTS_MAX)
 		f->n_segs = 0;
 	f->segs = calloc(f->n_segs + 1, sizeof(struct seg_filter *));
 	if (f->segs == NULL)
@@ -373,7 +377,8 @@ void search_filter_free(struct search_filter **out)
 	*out = NULL;
 }
 
-/* The document of the record at off; n_docs when the file has none. Messages come mostly in the journal's order. */
+/* The document of the record at off; n_docs when the file has none. Messages come mostly in the
+ * journal's order. */
 static uint32_t find_doc(struct seg_filter *s, uint32_t off)
 {
 	uint32_t lo = 0, hi = s->n_docs;
@@ -399,7 +404,8 @@ bool search_filter_may_have(struct search_filter *f, size_t ix, const struct mes
 	uint32_t at = m->seg - f->first, doc;
 	struct seg_filter *s;
 
-	if (ix >= f->n || f->needle[ix].n < SEARCH_TRIGRAM_OCTETS || m->seg < f->first || at >= f->n_segs)
+	if (ix >= f->n || f->needle[ix].n < SEARCH_TRIGRAM_OCTETS || m->seg < f->first ||
+	    at >= f->n_segs)
 		return true;
 	if (f->segs[at] == NULL)
 		f->segs[at] = look_at(f, m->seg);

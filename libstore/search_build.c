@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* Making the files of search.c: for each message of an ended segment the set of its texts' trigrams, turned into a list
- * of messages per key. Only the holder of search/lock writes here, always to search/tmp, which is renamed when whole;
- * nothing is synced, as the checksums tell a torn file. A message that does not fit, or can't be read, is left out: it
- * will be read by every search. Memory and time for one segment are bounded by the limits below. */
+/* Making the files of search.c: for each message of an ended segment the set of its texts'
+ * trigrams, turned into a list of messages per key. Only the holder of search/lock writes here,
+ * always to search/tmp, which is renamed when whole; nothing is synced, as the checksums tell a
+ * torn file. A message that does not fit, or can't be read, is left out: it will be read by every
+ * search. Memory and time for one segment are bounded by the limits below. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -299,7 +300,8 @@ static enum err_kind write_all(int fd, struct str s, struct err *e)
 	return ERR_OK;
 }
 
-static enum err_kind publish(struct store *s, struct search_header *h, struct str payload, struct err *e)
+static enum err_kind publish(struct store *s, struct search_header *h, struct str payload,
+    struct err *e)
 {
 	struct buf crcs = BUF_INIT(SEARCH_FILE_MAX_OCTETS);
 	char name[32];
@@ -401,8 +403,10 @@ static void remove_strays(struct store *s, bool tmp_too)
 	closedir(dir);
 }
 
-/* One segment that has no file. What can't be read, and so not be told of, is not an error: searches read it. */
-static enum err_kind build_one(struct store *s, uint32_t seg, struct search_build_result *out, struct err *e)
+/* One segment that has no file. What can't be read, and so not be told of, is not an error:
+ * searches read it. */
+static enum err_kind build_one(struct store *s, uint32_t seg, struct search_build_result *out,
+    struct err *e)
 {
 	struct err why;
 	enum err_kind k = build_segment(s, seg, &why);

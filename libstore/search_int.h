@@ -53,8 +53,8 @@ static inline uint32_t search_key(uint32_t trigram)
 void search_name(char name[32], uint32_t seg);
 /* What a file of this process would be made by; 0: none can be made or believed. */
 uint32_t search_rules(void);
-/* The header that a file of this segment must have, counts and checksums left 0. False: the segment has not ended, or is not
- * there. */
+/* The header that a file of this segment must have, counts and checksums left 0. False: the segment
+ * has not ended, or is not there. */
 bool search_expect(struct store *s, uint32_t seg, struct search_header *out);
 /* Is there a file with the right header? */
 bool search_is_there(struct store *s, uint32_t seg);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* A search file whose checksums are right but whose numbers are anything: looking needles up stays within bounds. Input: an
- * octet of flags (1: leave the checksums wrong), the number of documents (4, little-endian), then patches of a real file's
- * payload: place (4), length (1), octets. */
+/* A search file whose checksums are right but whose numbers are anything: looking needles up stays
+ * within bounds. Input: an octet of flags (1: leave the checksums wrong), the number of documents
+ * (4, little-endian), then patches of a real file's payload: place (4), length (1), octets. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

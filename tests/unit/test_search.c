@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The search index: what it says "no" to has no match, whatever the text, the needle and the file; a file that is damaged,
- * cut short, of another segment or made under other rules is not believed. */
+/* The search index: what it says "no" to has no match, whatever the text, the needle and the file;
+ * a file that is damaged, cut short, of another segment or made under other rules is not believed. */
 #include <dirent.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -170,7 +170,8 @@ static bool gather(void *ctx, struct str utf8, bool begins)
 	return false;
 }
 
-/* A needle: often cut out of a message's text between characters, else words, or octets that are no text. */
+/* A needle: often cut out of a message's text between characters, else words, or octets that are no
+ * text. */
 static void random_needle(struct mailbox *mb, struct buf *out)
 {
 	struct buf all = BUF_INIT(8 << 20), scratch = BUF_INIT(MAILTEXT_SCRATCH_OCTETS);
