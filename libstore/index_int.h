@@ -117,8 +117,8 @@ enum err_kind row_unseal(struct str key, struct str *value, struct err *e) CHECK
 /* The same of a value that is put by hand: sealed has room for ENGINE_VALUE_MAX_OCTETS. Errors: ERR_LIMIT. */
 enum err_kind row_seal(struct str key, struct str value, char *sealed, struct str *out, struct err *e) CHECKED;
 /* What one record does to the rows; moves r->at behind it, or into it when the transaction has touched enough rows (unless
- * r->whole, or rows go to the table): then r->partial is set, and the next call with the same record goes on. A payload that makes no sense is damage, counted and
- * skipped. */
+ * r->whole, or rows go to the table): then r->partial is set, and the next call with the same record goes on. A payload
+ * that makes no sense is damage, counted and skipped. */
 enum err_kind roll_record(struct roll *r, const struct journal_view *v, struct err *e) CHECKED;
 /* The last UID of a range in that mailbox that makes sense: none is above UIDNEXT; lo is the first of the range. */
 uint64_t highest_uid(const struct roll *r, uint32_t mailbox, uint32_t lo);

@@ -14,8 +14,9 @@
  *      Positions of a later record are greater, by segment, then by offset.
  *  J5  Damage of what was durable costs the records it hit and no others: reading says ERR_CORRUPT for these, and a scan steps
  *      over them. (Records at the end that one sync made durable together are the exception: that the first of them
- *      has rotted looks like a power cut before that sync, and costs the others.) No damage is a crash or an endless search, and octets that a sender put into a message never look
- *      like a record (each segment's checksums begin with a salt of its own).
+ *      has rotted looks like a power cut before that sync, and costs the others.) No damage is a crash or an endless
+ *      search, and octets that a sender put into a message never look like a record (each segment's checksums begin
+ *      with a salt of its own).
  *
  * Segments.  Numbers rise by one from 1; the oldest go by compaction. The first record of a segment is a snapshot, whatever
  * the caller says that is, from which with the records behind it all is known that earlier segments said of counters
