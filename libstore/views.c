@@ -9,7 +9,10 @@
 #include "index_int.h"
 #include "mailbox_int.h"
 
-enum { SET_MAX_OCTETS = 64 << 20 };	/* of a set's ranges in memory */
+enum {
+	SET_MAX_OCTETS = 64 << 20,	/* of a set's ranges in memory */
+	ROWS_BEFORE_JUMP = 16,		/* read in a row before a seek is cheaper */
+};
 
 static enum err_kind check_name(struct str view, struct err *e)
 {
@@ -115,7 +118,8 @@ struct names {
 	uint32_t mailbox;
 	char next[KEY_MAX];		/* where the next name is looked for */
 	size_t next_octets;
-	bool found, no_memory;
+	size_t n_rows;			/* of the last name, seen so far */
+	bool jump, no_memory;
 };
 
 static void names_free(struct names *l)
@@ -148,18 +152,23 @@ static void add_name(struct names *l, struct str name)
 	l->v[l->n++] = str_n(copy, name.n);
 }
 
-/* The first row of a name; the rest of its rows is jumped over. */
-static bool first_row(void *ctx, struct str key, struct str row)
+/* Rows of one name follow each other: after some of them the rest is jumped over. */
+static bool name_row(void *ctx, struct str key, struct str row)
 {
 	struct names *l = ctx;
 	struct str name = view_key_name(key);
 
 	(void)row;
-	l->found = name.n > 0;
-	if (l->found) {
-		add_name(l, name);
-		l->next_octets = view_key(l->next, l->mailbox, name, UINT32_MAX).n;
+	if (l->n == 0 || !str_eq(l->v[l->n - 1], name)) {
+		l->n_rows = 0;
+		if (name.n > 0)
+			add_name(l, name);
+		return !l->no_memory;
 	}
+	if (++l->n_rows < ROWS_BEFORE_JUMP)
+		return true;
+	l->next_octets = view_key(l->next, l->mailbox, name, UINT32_MAX).n;
+	l->jump = true;
 	return false;
 }
 
@@ -212,9 +221,9 @@ static enum err_kind read_names(void *ctx, const struct rows *r, struct err *e)
 		sort_and_join(l);
 	} else {
 		do {
-			l->found = false;
-			k = row_scan(r->s, str_n(l->next, l->next_octets), prefix, first_row, l, e);
-		} while (k == ERR_OK && l->found && !l->no_memory);
+			l->jump = false;
+			k = row_scan(r->s, str_n(l->next, l->next_octets), prefix, name_row, l, e);
+		} while (k == ERR_OK && l->jump);
 	}
 	return k == ERR_OK && l->no_memory ? err_set(e, ERR_TEMP, ENOMEM, "no memory for views") :
 	    k;
@@ -223,7 +232,7 @@ static enum err_kind read_names(void *ctx, const struct rows *r, struct err *e)
 enum err_kind view_list(struct mailbox *mb, struct arena *a, struct str **out, size_t *out_n,
     struct err *e)
 {
-	struct names l = { NULL, 0, 0, 0, "", 0, false, false };
+	struct names l = { .n = 0 };
 	enum err_kind k = run_on_rows(mb, read_names, &l, e);
 	bool ok = true;
 
