@@ -18,13 +18,14 @@
 
 #include "fslog.h"
 
-/* Files that are mapped for writing. Small ones are looked at with every event, the others at marks. */
+/* Files that are mapped for writing. Small ones are looked at with every event, the others at some marks. */
 static const struct mapped {
 	const char *pattern;
 	bool at_marks;
 } mapped[] = { { "ctl", false }, { "__db.[0-9][0-9][0-9]", true } };	/* a new database is first called __db., too */
 
-enum { KNOWN_MAX = 1 << 16, MAPPED_FILES_MAX = 16, MAPPED_OCTETS_MAX = 4 << 20, PATH_OCTETS = 512 };
+enum { KNOWN_MAX = 1 << 16, MAPPED_FILES_MAX = 16, MAPPED_OCTETS_MAX = 4 << 20, PATH_OCTETS = 512,
+	MARKS_PER_LOOK = 8 };
 
 static struct fslog *log_now;
 static uint64_t known[KNOWN_MAX];	/* open-addressed set of inodes; 0: free */
@@ -35,7 +36,7 @@ static struct mapped_file {
 	bool at_marks;
 	size_t last, last_len;		/* the last look, in the record's data */
 } files[MAPPED_FILES_MAX];
-static size_t n_files;
+static size_t n_files, n_marks;
 
 #define REAL(name, type) \
 	static __typeof__(type) real; \
@@ -498,7 +499,7 @@ bool fslog_start(struct fslog *log, const char *root)
 	if (stat(root, &st) < 0)
 		return false;
 	memset(known, 0, sizeof known);
-	n_files = 0;
+	n_files = n_marks = 0;
 	known_dev = st.st_dev;
 	log->n = log->n_data = 0;
 	log->full = false;
@@ -524,7 +525,7 @@ void fslog_mark(uint64_t kind, uint64_t number)
 
 	if (log_now == NULL)
 		return;
-	look_at_mapped(true);
+	look_at_mapped(n_marks++ % MARKS_PER_LOOK == 0);
 	if ((ev = plain_event(FS_MARK)) != NULL) {
 		ev->off = kind;
 		ev->len = number;

@@ -4,7 +4,7 @@
  * DB's shared library uses, too. The record lies in shared memory, so that a parent can read what its child did.
  *
  * Stores through mappings are not seen as they happen: the files that are mapped for writing are read at
- * every event, or at every mark when they are large. */
+ * every event, or at some marks when they are large. */
 #ifndef FSLOG_H
 #define FSLOG_H
 

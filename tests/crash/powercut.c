@@ -8,7 +8,7 @@
  * what it has shown must stay.
  *
  * PENNY_POWER_STATES: how many states; PENNY_SEED: of the draws; PENNY_POWER_JOBS: processes;
- * PENNY_POWER_ONLY=workload:state makes one state again and keeps its directory. */
+ * PENNY_POWER_ONLY=workload does one workload; =workload:state one state, telling all and keeping its directory. */
 #include <dirent.h>
 #include <limits.h>
 #include <signal.h>
@@ -235,9 +235,10 @@ static bool store_survives(const struct state *st, int k, const char *path, cons
 	return ok && (!st->again || still_so(st, path, got));
 }
 
-static bool store_is_used(int k)
+/* A store that is being restored from a copy is none before it is whole: nobody has its directory. */
+static bool store_is_used(const struct state *st, int k)
 {
-	return script->after[script->n_steps][k].n > 0;
+	return script->after[st->w->copies ? st->floor : script->n_steps][k].n > 0 || k == 0;
 }
 
 /* The copy has all that the last acknowledged backup was to put there, and nothing that never was. */
@@ -283,7 +284,7 @@ static bool survives(const struct state *st, const char *root)
 
 	for (int k = 0; ok && k < STORES; k++) {
 		path_of(path, "%s/%c", root, 'a' + k);
-		ok = !store_is_used(k) || store_survives(st, k, path, NULL);
+		ok = !store_is_used(st, k) || store_survives(st, k, path, NULL);
 	}
 	return ok && (!st->w->copies || copy_survives(st, root));
 }
@@ -371,7 +372,7 @@ static bool recover_and_show(const struct state *st, const char *root, struct mo
 	bool ok = true;
 
 	for (int k = 0; ok && k < STORES; k++) {
-		if (!store_is_used(k))
+		if (!store_is_used(st, k))
 			continue;
 		path_of(path, "%s/%c", root, 'a' + k);
 		s = open_after(st, path, st->boot_id, st->by_replay);
@@ -409,7 +410,7 @@ static bool second_cut_survives(const struct state *st, struct world *w, size_t 
 	REQUIRE(world_crash(w, &second.crash, cut));
 	for (int k = 0; ok && k < STORES; k++) {
 		path_of(path, "%s/%c", cut, 'a' + k);
-		ok = !store_is_used(k) ||
+		ok = !store_is_used(st, k) ||
 		    store_survives(&second, k, path, was_shown(k, at) ? &shown[k] : NULL);
 	}
 	if (!ok)
@@ -496,6 +497,23 @@ static void draw_state(const struct workload *w, size_t number, size_t n_states,
 	st->random = next_random(&r);
 }
 
+/* The part of PENNY_POWER_ONLY behind the colon; NULL: there is none. */
+static const char *only_state(void)
+{
+	const char *only = getenv("PENNY_POWER_ONLY");
+	const char *colon = only != NULL ? strchr(only, ':') : NULL;
+
+	return colon != NULL ? colon + 1 : NULL;
+}
+
+static bool is_wanted(const struct workload *w)
+{
+	const char *only = getenv("PENNY_POWER_ONLY");
+	size_t n = strlen(w->name);
+
+	return only == NULL || (strncmp(only, w->name, n) == 0 && (only[n] == '\0' || only[n] == ':'));
+}
+
 static void tell_state(const struct state *st, const char *what)
 {
 	char last[FS_NAME_MAX * 2] = "";
@@ -541,11 +559,11 @@ static void do_states(const struct workload *w, struct world *world, size_t n_st
 		struct state st;
 
 		draw_state(w, i, n_states, &st);
-		st.crash.tell = getenv("PENNY_POWER_ONLY") != NULL;
+		st.crash.tell = only_state() != NULL;
 		tally->at[job] = i;
 		world_advance(world, st.at);
 		do_state(world, &st, root);
-		if (getenv("PENNY_POWER_ONLY") == NULL)
+		if (only_state() == NULL)
 			remove_tree(root);
 	}
 }
@@ -679,12 +697,11 @@ static void make_live(char live[PATH_MAX])
 static void test_workload(const struct workload *w, size_t n_states, int jobs)
 {
 	size_t failed = tally->n_failed, states = tally->n_states;
-	const char *only = getenv("PENNY_POWER_ONLY");
 	struct world *start, *early;
 	char live[PATH_MAX];
 	bool recorded;
 
-	if (only != NULL && strncmp(only, w->name, strlen(w->name)) != 0)
+	if (!is_wanted(w))
 		return;
 	make_live(live);
 	start = world_new(live, the_log);
@@ -694,8 +711,8 @@ static void test_workload(const struct workload *w, size_t n_states, int jobs)
 	if (recorded) {
 		find_prefixes();
 		make_stale(early);
-		if (only != NULL) {
-			size_t n = (size_t)strtoull(strrchr(only, ':') + 1, NULL, 10);
+		if (only_state() != NULL) {
+			size_t n = (size_t)strtoull(only_state(), NULL, 10);
 
 			do_states(w, start, n_states, n, n + 1, 0);
 			printf("# see %s/state-0\n", base);
@@ -751,7 +768,6 @@ int main(void)
 {
 	size_t n_states = number_of("PENNY_POWER_STATES", STATES_DEFAULT);
 	size_t jobs = number_of("PENNY_POWER_JOBS", 1);
-	bool keep = getenv("PENNY_POWER_ONLY") != NULL;
 
 	seed = number_of("PENNY_SEED", (size_t)time(NULL));
 	printf("# seed %llu\n", (unsigned long long)seed);
@@ -767,7 +783,7 @@ int main(void)
 		    (int)(jobs < 1 ? 1 : jobs < JOBS_MAX ? jobs : JOBS_MAX));
 	printf("# %zu states, %zu cuts of recoveries, %zu failed\n", tally->n_states, tally->n_cuts_of_recovery,
 	    tally->n_failed);
-	if (!keep)
+	if (only_state() == NULL)
 		remove_tree(base);
 	return tap_done();
 }

@@ -28,7 +28,7 @@ struct run {
 	char path[STORES][PATH_MAX];
 	struct store *s[STORES][SESSIONS];
 	char copies[PATH_MAX];
-	struct model now[STORES];
+	struct model now[STORES], copied;
 	uint32_t next_text;
 	bool keeps;			/* what is expunged can be brought back */
 };
@@ -345,6 +345,25 @@ static void do_backup(struct run *r, const struct act *a)
 	feed_close(&f);
 	copy_close(&c);
 	close(fd);
+	r->copied = r->now[a->store];
+}
+
+/* The last copy becomes store b. */
+static void do_restore(struct run *r, const struct act *a)
+{
+	int from = open(r->copies, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int to = open(r->path[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct err e = { .text = "" };
+	struct copy_state st;
+	enum err_kind k = copy_lay_out(from, COPY_AT_END, to, false, NULL, NULL, &st, &e);
+
+	(void)a;
+	if (k != ERR_OK)
+		printf("# restore: %s\n", e.text);
+	REQUIRE(k == ERR_OK && st.n_damaged + st.n_missing == 0);
+	close(from);
+	close(to);
+	r->now[1] = r->copied;
 }
 
 /* What was expunged can't be brought back from now on. */
@@ -555,6 +574,8 @@ static const struct act copies[] = {
 	{ .run = do_move, IN, .to = "box", .lo = 1, .hi = 2 },
 	{ .run = do_append, IN, .octets = 9000, .times = 3 },
 	{ .run = do_backup },
+	{ .run = do_append, IN, .octets = 500 },
+	{ .run = do_restore },
 	{ .run = do_append, IN, .octets = 500 },
 	CLOSE,
 };
