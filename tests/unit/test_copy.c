@@ -469,7 +469,7 @@ static void test_links(void)
 		struct dir to = dir_make();
 		bool is_file = i == 2 || i == 3;
 		char target[300];
-		int fd;
+		int fd = -1;
 
 		CHECK(backup(s, &to, false, &r) == ERR_OK);
 		REQUIRE(copy_remove_tree(to.fd, "journal", NULL) == ERR_OK);	/* so that past/ is needed */
