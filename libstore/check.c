@@ -28,6 +28,8 @@ enum {
 
 /* -- saying -- */
 
+static void say(const struct check *c, const char *fmt, va_list args) PRINTF_LIKE(2, 0);
+
 static void say(const struct check *c, const char *fmt, va_list args)
 {
 	char line[LINE_OCTETS];

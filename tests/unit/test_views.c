@@ -216,7 +216,7 @@ static void fill_views(struct store *s, uint32_t mailbox)
 		    str_n(name, sizeof name), STR(""),
 			str_n((const char *)&one, sizeof one) } };
 
-		snprintf(name, sizeof name, "v%06d", i);
+		snprintf(name, sizeof name, "v%06u", (unsigned)i % 1000000u);
 		name[7] = 'x';
 		REQUIRE(store_append(s, &r, 1, NULL, NULL, NULL) == ERR_OK);
 	}
