@@ -16,6 +16,7 @@
 enum {
 	SEGMENT = 48 * 1024,
 	MESSAGES = 120,
+	SMALL_MESSAGES = 45,
 	LARGE_EVERY = 40,
 	LARGE_OCTETS = 300 * 1024,
 	KNOWN_MAX = 1000,
@@ -23,6 +24,7 @@ enum {
 	FILES_MAX = 200,
 	RANDOM_CASES = 150,
 	CASE_LIMIT_S = 60,
+	SMALL_OCTETS = 512 * 1024,
 	RETAIN_MS = 3600 * 1000,
 	SECTOR = 512,
 	PAGE = 4096,
@@ -57,6 +59,7 @@ struct model {
 };
 
 static struct model *model;		/* shared with the processes that run cases */
+static struct model *big, *small;	/* of either template */
 
 #define FAIL(...) \
 	do { \
@@ -142,20 +145,20 @@ static void copy_some(struct store *s, const char *from, uint32_t to, bool move)
 	mailbox_close(&mb);
 }
 
-static void fill(struct store *s)
+static void fill(struct store *s, uint32_t messages)
 {
 	uint32_t work, lists;
 
 	if (store_create(s, STR("work"), &work, NULL) != ERR_OK ||
 	    store_create(s, STR("lists/one"), &lists, NULL) != ERR_OK)
 		FAIL("create");
-	for (uint32_t i = 0; i < MESSAGES; i++) {
+	for (uint32_t i = 0; i < messages; i++) {
 		write_one(s, i % 3 == 0 ? work : MAILBOX_INBOX);
-		if (i == MESSAGES / 3)
+		if (i == messages / 3)
 			change_some(s, "INBOX", 1, 3);
-		if (i == MESSAGES / 2)
+		if (i == messages / 2)
 			copy_some(s, "INBOX", lists, false);
-		if (i == MESSAGES * 2 / 3) {
+		if (i == messages * 2 / 3) {
 			copy_some(s, "work", lists, true);
 			if (store_rename(s, STR("work"), STR("job"), NULL) != ERR_OK ||
 			    store_subscribe(s, STR("job"), true, NULL) != ERR_OK)
@@ -299,6 +302,8 @@ struct damage {
 	size_t octets;			/* of GARBAGE and ZEROS; the bit of FLIP */
 	bool rebooted;			/* the control file is of an earlier boot */
 	bool open;			/* the store was in use: region files are there */
+	bool small;			/* one segment, no index */
+	bool no_ctl;			/* and the control file is gone as well */
 };
 
 static void apply(const struct dir *d, const struct damage *x)
@@ -423,6 +428,8 @@ static uint32_t look_at_all(struct store *s, const struct damage *x, uint32_t fr
 
 /* -- one case -- */
 
+static bool without_index;
+
 static struct store *open_rebooted(const struct dir *d, bool rebooted)
 {
 	struct store_env env;
@@ -430,8 +437,8 @@ static struct store *open_rebooted(const struct dir *d, bool rebooted)
 	struct err e = { .text = "" };
 
 	store_env_init(&env);
-	env.replay_max_octets = 0;
-	env.segment_octets = SEGMENT;
+	env.replay_max_octets = without_index ? SMALL_OCTETS : 0;
+	env.segment_octets = without_index ? SMALL_OCTETS * 2 : SEGMENT;
 	env.conf.retain_ms = RETAIN_MS;
 	env.conf.retain_octets = UINT64_MAX;
 	if (rebooted)
@@ -540,20 +547,25 @@ static void part_lost(const char *template, const struct damage *x, uint32_t *fr
 	close(fd);
 }
 
-static char closed_path[300], open_path[300];
+static char closed_path[300], open_path[300], small_path[300];
 
 static bool try_case(const struct damage *x, const char *what)
 {
 	struct dir d = dir_make();
-	const char *template = x->open ? open_path : closed_path;
-	size_t n_known = model->n_known;
+	const char *template = x->small ? small_path : x->open ? open_path : closed_path;
+	size_t n_known;
 	uint32_t from, to;
 	int status = -1;
 	bool ok;
 	pid_t pid;
 
+	model = x->small ? small : big;
+	n_known = model->n_known;
+	without_index = x->small;
 	copy_store(template, d.path);
 	apply(&d, x);
+	if (x->no_ctl)
+		REQUIRE(unlinkat(d.fd, "ctl", 0) == 0);
 	part_lost(template, x, &from, &to);
 	model->failed[0] = '\0';
 	fflush(stdout);
@@ -564,7 +576,7 @@ static bool try_case(const struct damage *x, const char *what)
 	model->n_known = n_known;
 	if (!ok) {
 		printf("# %s: %s %s at %lld, %zu%s%s: %s (status %x)\n", what, how_names[x->how], x->file, (long long)x->at,
-		    x->octets, x->rebooted ? ", rebooted" : "", x->open ? ", open" : "",
+		    x->octets, x->rebooted ? ", rebooted" : "", x->small ? ", small" : x->open ? ", open" : "",
 		    model->failed[0] != '\0' ? model->failed : "died", (unsigned)status);
 		if (getenv("DAMAGE_KEEP") != NULL)
 			printf("# kept: %s\n", d.path);
@@ -680,6 +692,27 @@ static void large_cases(void)
 	}
 }
 
+/* A store of one segment, without an index: nobody else knows names and numbers. */
+static void small_cases(void)
+{
+	static const struct damage how[] = {
+		{ .how = FLIP, .at = sizeof(struct seg_header) + 40, .octets = 1 },	/* the only snapshot */
+		{ .how = FLIP, .at = 30, .octets = 1 },
+		{ .how = ZEROS, .at = 0, .octets = sizeof(struct seg_header) + 100 },
+		{ .how = GARBAGE, .at = 0, .octets = sizeof(struct seg_header) },
+	};
+
+	for (size_t i = 0; i < COUNTOF(how) * 3; i++) {
+		struct damage x = how[i / 3];
+
+		snprintf(x.file, sizeof x.file, "journal/00000001.seg");
+		x.small = true;
+		x.rebooted = i % 3 == 1;
+		x.no_ctl = i % 3 == 2 && x.how == FLIP;		/* INBOX's UIDVALIDITY is told by the header */
+		CHECK(try_case(&x, "a small store"));
+	}
+}
+
 /* Whatever files the engine has, and the control file, each in every way. */
 static void derived_cases(const char *store, const char *prefix, bool is_open)
 {
@@ -734,27 +767,37 @@ static void remove_tree(const char *path)
 	nftw(path, dir_rm_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-/* Two templates: as a store is when nobody uses it, and as it is while somebody does. */
-static void make_templates(void)
+static void make_template(struct dir *d, bool is_small)
 {
-	struct dir d = dir_make(), e = dir_make();
-	pid_t pid;
+	pid_t pid = fork();
 	int status = -1;
 
-	snprintf(closed_path, sizeof closed_path, "%s", d.path);
-	snprintf(open_path, sizeof open_path, "%s", e.path);
-	pid = fork();
+	model = is_small ? small : big;
+	without_index = is_small;
 	if (pid == 0) {
-		struct store *s = open_rebooted(&d, false);
+		struct store *s = open_rebooted(d, false);
 
-		fill(s);
+		fill(s, is_small ? SMALL_MESSAGES : MESSAGES);
 		learn(s);
-		copy_store(closed_path, open_path);
+		if (!is_small)
+			copy_store(closed_path, open_path);
 		store_close(&s);
 		_exit(0);
 	}
 	REQUIRE(waitpid(pid, &status, 0) == pid && status == 0);
-	close(d.fd);
+	close(d->fd);
+}
+
+/* A store as it is when nobody uses it, as it is while somebody does, and a small one. */
+static void make_templates(void)
+{
+	struct dir d = dir_make(), e = dir_make(), f = dir_make();
+
+	snprintf(closed_path, sizeof closed_path, "%s", d.path);
+	snprintf(open_path, sizeof open_path, "%s", e.path);
+	snprintf(small_path, sizeof small_path, "%s", f.path);
+	make_template(&d, false);
+	make_template(&f, true);
 	close(e.fd);
 }
 
@@ -765,10 +808,12 @@ int main(void)
 	uint64_t from = seed != NULL ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL) * 1000;
 
 	verbose = getenv("DAMAGE_VERBOSE") != NULL;
-	model = mmap(NULL, sizeof *model, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	REQUIRE(model != MAP_FAILED);
+	big = mmap(NULL, 2 * sizeof *big, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	REQUIRE(big != MAP_FAILED);
+	small = big + 1;
 	make_templates();
 	if (seed == NULL) {
+		small_cases();
 		journal_cases();
 		large_cases();
 		derived_cases(closed_path, "index/", false);
@@ -780,5 +825,6 @@ int main(void)
 		random_case(from + i);
 	remove_tree(closed_path);
 	remove_tree(open_path);
+	remove_tree(small_path);
 	return tap_done();
 }
