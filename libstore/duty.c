@@ -190,8 +190,15 @@ static uint64_t lost_for_ms(struct store *s)
 	return none == 0 ? 0 : now - none;
 }
 
-static enum err_kind nobody_follows(struct err *e)
+/* Before it is held against anybody the file is asked: what lies in shared memory may be hit by anything. */
+static enum err_kind nobody_follows(struct store *s, struct err *e)
 {
+	uint32_t wait_ms;
+
+	if (!read_policy(s, &wait_ms)) {
+		s->ctl->follow_required = 0;
+		return ERR_OK;
+	}
 	return err_set(e, ERR_TEMP, 0, "the copy that must have every change is not being followed up");
 }
 
@@ -199,7 +206,7 @@ enum err_kind duty_may_append(struct store *s, struct err *e)
 {
 	if (!s->ctl->follow_required || lost_for_ms(s) <= s->ctl->follow_wait_ms)
 		return ERR_OK;
-	return nobody_follows(e);
+	return nobody_follows(s, e);
 }
 
 enum err_kind duty_wait(struct store *s, uint64_t seq, uint32_t epoch, struct err *e)
@@ -219,6 +226,6 @@ enum err_kind duty_wait(struct store *s, uint64_t seq, uint32_t epoch, struct er
 		if (clock_mono_ms() - began > SLOW_MAX_MS)
 			return err_set(e, ERR_TEMP, 0, "the copy that must have every change is too slow");
 		if (lost_for_ms(s) > s->ctl->follow_wait_ms)
-			return nobody_follows(e);
+			return nobody_follows(s, e);
 	}
 }

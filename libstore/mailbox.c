@@ -6,7 +6,10 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "../libbase/clock.h"
 #include "mailbox_int.h"
+
+enum { DOUBT_AGAIN_S = 3600 };
 
 /* -- open and close -- */
 
@@ -729,10 +732,27 @@ static enum err_kind load_from_journal(struct mailbox *mb, struct err *e)
 	return ERR_OK;
 }
 
+/* Rows and keywords that do not add up to what the counters say: the index has lost some without noticing (a page of the memory
+ * that processes share), or damage has cost the journal some. Made anew it is no worse; if that does not help, for a while
+ * nobody tries again. */
+static bool adds_up(struct mailbox *mb, const struct index_load *l, bool whole)
+{
+	const struct ctl_slot *slot = ctl_find_id(mb->s, mb->id);
+	int64_t now_s = clock_real_s();
+
+	if (slot == NULL || ((!whole || l->n == slot->n_messages) && mb->kw.n >= slot->n_keywords))
+		return true;
+	if (mb->s->ctl->index_doubt_s > now_s - DOUBT_AGAIN_S && mb->s->ctl->index_doubt_s <= now_s)
+		return true;
+	mb->s->ctl->index_doubt_s = now_s;
+	return false;
+}
+
 /* One hold of the lock: a step towards the tail, or a slice of the rows. */
 static enum err_kind load_step(struct mailbox *mb, struct index_load *l, uint64_t *out_upto, bool *out_done,
     bool *out_behind, struct err *e)
 {
+	bool first = l->m == NULL;
 	enum err_kind k;
 
 	*out_done = *out_behind = false;
@@ -743,6 +763,8 @@ static enum err_kind load_step(struct mailbox *mb, struct index_load *l, uint64_
 	if (k == ERR_OK && *out_done) {
 		*out_upto = mb->s->ctl->tail.next_seq - 1;
 		k = index_keywords(mb->s, mb->id, &mb->kw, e);
+		if (k == ERR_OK && !adds_up(mb, l, first))
+			k = err_set(e, ERR_CORRUPT, 0, "index: rows are missing");
 	}
 	if (k != ERR_OK)
 		*out_done = false;

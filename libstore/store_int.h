@@ -75,6 +75,7 @@ struct ctl_head {
 	uint32_t has_roots;		/* some slot has, or had, limits of its own: look at them */
 	struct quota_limits quota;	/* of the root that covers all mailboxes */
 	uint32_t seal;			/* checksum of what must not be wrong: see ctl.c; right whenever no mark is set */
+	int64_t index_doubt_s;		/* when the index was last made anew because it did not add up */
 };
 
 struct ctl_slot {
