@@ -119,10 +119,19 @@ enum err_kind quota_room(const struct store *s, const struct ctl_slot *slot,
 	return k;
 }
 
+/* A look without the lock: where nothing is limited, asking costs nothing. A limit that is set
+ * just now is seen by the append. */
+static bool nothing_is_limited(const struct store *s)
+{
+	return without_unlimited(default_limits(s)).set == 0 && !s->ctl->has_roots;
+}
+
 enum err_kind quota_check_delivery(struct store *s, uint64_t octets, struct err *e)
 {
 	enum err_kind k;
 
+	if (nothing_is_limited(s))
+		return ERR_OK;
 	if ((k = store_lock(s, e)) != ERR_OK)
 		return k;
 	k = room_in(s, STR(""), default_limits(s), 1, octets > 0 ? octets : 1, true, e);
@@ -135,6 +144,8 @@ enum err_kind quota_check_append(struct store *s, uint32_t mailbox, uint64_t oct
 	const struct ctl_slot *slot;
 	enum err_kind k;
 
+	if (nothing_is_limited(s))
+		return ERR_OK;
 	if ((k = store_lock(s, e)) != ERR_OK)
 		return k;
 	slot = ctl_find_id(s, mailbox);

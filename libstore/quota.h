@@ -50,7 +50,8 @@ enum err_kind quota_set(struct store *s, struct str root, const struct quota_lim
  * root "" goes? Opens no index. Errors: ERR_QUOTA, ERR_BUSY. */
 enum err_kind quota_check_delivery(struct store *s, uint64_t octets, struct err *e) CHECKED;
 /* Is there room for a message of that many octets in a mailbox now? Before it is sent, so that
- * it need not be. Errors: ERR_QUOTA, ERR_NOENT (no such mailbox), ERR_BUSY. */
+ * it need not be. Errors: ERR_QUOTA, ERR_NOENT (no such mailbox, where something is limited),
+ * ERR_BUSY. */
 enum err_kind quota_check_append(struct store *s, uint32_t mailbox, uint64_t octets,
     struct err *e) CHECKED;
 
