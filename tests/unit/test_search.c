@@ -6,8 +6,10 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "../../libbase/clock.h"
 #include "../../libmail/charset.h"
 #include "../../libmail/mailtext.h"
+#include "../../libstore/gone.h"
 #include "../../libstore/search.h"
 #include "../../libstore/search_int.h"
 #include "store_dir.h"
@@ -437,6 +439,48 @@ static void test_life(void)
 	dir_remove(&d);
 }
 
+/* Expunged messages whose octets compaction has put elsewhere (KEPT), brought back: the files know of those, too. */
+static void test_brought_back(void)
+{
+	struct dir d = dir_make();
+	struct store_compact_result c;
+	struct mailbox_info inbox;
+	struct mailbox *mb;
+	struct store *s;
+	uint32_t uids[MESSAGES];
+	struct arena *a = arena_new(1 << 16);
+	size_t n = 0, no, back = 0;
+
+	store_dir_retain_ms = 3600 * 1000;
+	store_dir_retain_octets = 2 * SEGMENT;
+	s = store_at(&d);
+	fill(s, MESSAGES / 2);
+	mb = mailbox_at_name(s, "INBOX");
+	for (size_t i = 0; i < mailbox_n(mb); i++)
+		uids[n++] = mailbox_at(mb, i)->uid;
+	REQUIRE(store_find(s, a, STR("INBOX"), &inbox, NULL) == ERR_OK);
+	/* those in the oldest segments are expunged last: they are kept, and moved */
+	REQUIRE(mailbox_expunge(mb, uids + n / 4, n - 1 - n / 4, false, NULL, NULL) == ERR_OK);
+	clock_sleep_ms(20);		/* what is kept is told by the time */
+	REQUIRE(mailbox_expunge(mb, uids, n / 4, false, NULL, NULL) == ERR_OK);
+	mailbox_expel(mb, NULL, NULL);
+	REQUIRE(store_compact(s, 0, &c, NULL) == ERR_OK);
+	CHECK(c.n_segments > 0 && c.n_moved > 10);
+	fill(s, MESSAGES / 6);		/* ends the segment that has them */
+	build(s);
+	REQUIRE(store_undelete(s, inbox.id, uids, n - 1, inbox.id, &back, NULL) == ERR_OK);
+	CHECK(back > 10 && back < n - 1);
+	REQUIRE(mailbox_refresh(mb, NULL, NULL) == ERR_OK);
+	CHECK(mailbox_n(mb) == 1 + back + MESSAGES / 6 && wrong_answers(mb, 60, &no) == 0);
+	CHECK(all_no(mb, "quetzalcoatl") > back);
+	mailbox_close(&mb);
+	store_close(&s);
+	store_dir_retain_ms = 0;
+	store_dir_retain_octets = UINT64_MAX;
+	arena_free(&a);
+	dir_remove(&d);
+}
+
 /* A large body, and one text over many chunks: needles across every edge. */
 static void test_big(void)
 {
@@ -498,7 +542,10 @@ int main(void)
 	test_truth();
 	test_damage();
 	test_life();
+	test_brought_back();
 	test_big();
 	test_full_disk();
+	store_dir_compress = true;
+	test_life();
 	return tap_done();
 }
