@@ -152,10 +152,13 @@ enum err_kind copy_large_begin(int dirfd, uint64_t id, uint64_t octets, struct c
 	if ((k = copy_open_large_dir(dirfd, id, true, &l->parent, e)) != ERR_OK)
 		return k;
 	if (fstatat(l->parent, l->path + LARGE_PARENT_OCTETS, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-	    (uint64_t)st.st_size == octets)
-		l->there = true;
-	else
+	    (uint64_t)st.st_size == octets) {
+		l->there = true;	/* perhaps since a moment ago, by one who died before its name was on the disk */
+		if (fsync(l->parent) < 0)
+			k = err_sys(e, errno, "sync directory of %s", l->path);
+	} else {
 		k = begin_tmp(l, e);
+	}
 	if (k != ERR_OK || l->there)
 		copy_large_drop(l);
 	return k;
@@ -179,12 +182,14 @@ enum err_kind copy_large_end(struct copy_large *l, struct err *e)
 	const char *name = l->path + LARGE_PARENT_OCTETS;
 	enum err_kind k = ERR_OK;
 
-	if (fsync(l->fd) < 0)
+	if (fsync(l->fd) < 0) {
 		k = err_sys(e, errno, "sync %s", l->tmp);
-	else if (renameat(l->parent, l->tmp, l->parent, name) < 0)
+	} else if (renameat(l->parent, l->tmp, l->parent, name) < 0) {
 		k = err_sys(e, errno, "publish %s", name);
-	else if (fsync(l->parent) < 0)
+	} else if (fsync(l->parent) < 0) {
 		k = err_sys(e, errno, "sync directory of %s", name);
+		unlinkat(l->parent, name, 0);	/* else it would pass for a durable one */
+	}
 	if (k == ERR_OK)
 		l->tmp[0] = '\0';
 	copy_large_drop(l);
