@@ -84,7 +84,8 @@ enum engine_state {		/* see "Deaths"; the numbers stand in ctl */
 };
 
 /* Opens the engine, or makes a new, empty one when "index" is missing or has no engine of this kind in it: then whatever
- * lies there is removed (it was another engine's). On failure *out is untouched and nothing is open. Errors: ERR_CORRUPT, ERR_NOSPC, ERR_TEMP. */
+ * lies there is removed (it was another engine's). On failure *out is untouched and nothing is open. Errors: ERR_CORRUPT,
+ * ERR_NOSPC, ERR_TEMP. */
 enum err_kind engine_open(enum engine_state since, struct engine **out, struct err *e) CHECKED;
 /* Closes and NULLs; aborts a transaction that is open; NULL is fine. last: no other process has it open: what a reboot
  * should find is synced, and files that only running processes need are removed, so that an idle store stays small. It

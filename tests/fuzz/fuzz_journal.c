@@ -108,7 +108,7 @@ static void append_records(int dirfd, struct journal_pos end, uint32_t crc, uint
     size_t n)
 {
 	struct journal *j = journal_new(dirfd);
-	struct journal_tail tail = { end, end.off, crc, seq };
+	struct journal_tail tail = { end, end.off, crc, seq, seq - 1 };
 
 	while (n >= 3) {
 		size_t len = (size_t)data[1] | (size_t)data[2] << 8;

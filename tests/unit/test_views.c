@@ -309,7 +309,10 @@ static void test_many(void)
 	CHECK(view_get(mb, STR("phone"), a, &r, &n, NULL) == ERR_OK && n == 1 && r[0].lo == 1 &&
 	    r[0].hi == MANY_UIDS);
 	t[4] = clock_mono_us();
-	printf("# 100,000 UIDs, every second one: change %llu us, ask for all %llu us (with rolling " "forward), get %llu us; all as one range, and get %llu us\n", (unsigned long long)(t[1] - t[0]), (unsigned long long)(t[2] - t[1]), (unsigned long long)(t[3] - t[2]), (unsigned long long)(t[4] - t[3]));
+	printf("# 100,000 UIDs, every second one: change %llu us, ask for all %llu us (with rolling "
+	    "forward), get %llu us; all as one range, and get %llu us\n",
+	    (unsigned long long)(t[1] - t[0]), (unsigned long long)(t[2] - t[1]),
+	    (unsigned long long)(t[3] - t[2]), (unsigned long long)(t[4] - t[3]));
 	CHECK(t[4] - t[0] < 2000000);
 	/* names before and behind one that has many rows */
 	CHECK(view_change(mb, STR("a"), uids, 1, true, NULL) == ERR_OK &&
