@@ -44,13 +44,14 @@ static void put_result(struct imap_session *s, struct search_run *r, const struc
 	conn_put(s->c, STR("\r\n"));
 }
 
-/* A search that had to read a segment for want of a file makes one, when the client has its answer. */
+/* A search that had to read a segment for want of a file makes one, when the client has its answer
+ * and has not sent the next command. */
 static void index_later(struct imap_session *s)
 {
 	struct search_build_result made;
 	struct err e;
 
-	if (!search_wanting(s->store) || conn_flush(s->c, &e) != ERR_OK)
+	if (!search_wanting(s->store) || conn_flush(s->c, &e) != ERR_OK || conn_has_input(s->c))
 		return;
 	if (search_build(s->store, BUILD_SEGMENTS, BUILD_MS, &made, &e) != ERR_OK)
 		log_event(LOG_LEVEL_INFO, "imap.search.index", KV_Z("user", s->user), KV_Z("error", e.text));

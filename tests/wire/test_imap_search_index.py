@@ -110,6 +110,8 @@ def _():
     w = session()
     wrong = [q for q, r in zip(QUERIES, plain) if ask(w, q) != r]
     assert not wrong, wrong
+    r = p.run("penny", "check", "alice")
+    assert r.returncode == 0, r.stdout
 
 
 @tap.test("a message that arrives, a copy, an expunge: each is seen at once", timeout=60)
