@@ -54,6 +54,23 @@ const char *check_mailbox_name(const struct check *c, uint32_t id);
  * and *seq: where the tail is, and the index too. Ends with check_unlock. */
 enum err_kind check_lock(struct check *c, struct journal_pos *pos, uint64_t *seq, struct err *e) CHECKED;
 void check_unlock(struct check *c);
+/* The same for a finding, which is counted. */
+void check_found(struct check *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Room for one more item in a list of the check: list is the address of a pointer to items, n of which are there. False
+ * without memory, which the check notes. */
+bool check_room(struct check *c, void *list, size_t n, size_t *cap, size_t item_octets);
+/* Brings the shadow to the tail as of now. */
+enum err_kind check_catch_up(struct check *c, struct err *e) CHECKED;
+
+/* -- check_index.c -- */
+/* The messages of a chunk's value. */
+size_t check_rows(struct str value, struct index_msg out[CHUNK_UIDS]);
+enum err_kind check_index(struct check *c, struct err *e) CHECKED;
+
+/* -- check_mail.c -- */
+enum err_kind check_octets(struct check *c, struct err *e) CHECKED;
+enum err_kind check_slots(struct check *c, struct err *e) CHECKED;
+enum err_kind check_files(struct check *c, struct err *e) CHECKED;
 
 /* -- mend.c -- */
 /* Makes the directory damaged/ and gives a name in it that is not taken: <stem>, <stem>-1, … */

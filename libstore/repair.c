@@ -150,16 +150,6 @@ static enum err_kind append_saying(struct repair *r, struct saying *s, struct er
 	return n == 0 ? ERR_OK : store_append(r->c.s, rec, n, NULL, NULL, e);
 }
 
-static size_t rows_from(struct str value, struct index_msg out[CHUNK_UIDS])
-{
-	size_t n = value.n / sizeof out[0];
-
-	n = n < CHUNK_UIDS ? n : CHUNK_UIDS;
-	if (n > 0)
-		memcpy(out, value.p, n * sizeof out[0]);
-	return n;
-}
-
 /* One message: x as the index has it, j as the journal, NULL where it has none. */
 static void decide_row(struct saying *s, uint32_t mailbox, const struct index_msg *x, const struct index_msg *j,
     enum witness w)
@@ -179,7 +169,7 @@ static enum err_kind say_chunk_again(struct repair *r, uint32_t mailbox, struct 
 {
 	struct saying s = { .place = BUF_INIT(SAY_OCTETS), .gone = BUF_INIT(SAY_OCTETS) };
 	struct index_msg x[CHUNK_UIDS], j[CHUNK_UIDS];
-	size_t nx = rows_from(index, x), nj = rows_from(journal, j);
+	size_t nx = check_rows(index, x), nj = check_rows(journal, j);
 	enum err_kind k;
 
 	for (size_t a = 0, b = 0; a < nx || b < nj;) {
