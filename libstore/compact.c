@@ -32,6 +32,8 @@ enum {
 	LATE_MAX_OCTETS = 64 * 1024,	/* of journal that is looked through for them with the lock held */
 	TEND_MIN_AGE_S = 3600,		/* longer than a session may idle without a word */
 	TEND_AGAIN_S = 600,
+	TRIM_IDLE_S = 60,		/* since the last append: deliveries that follow each other keep their room */
+	TRIM_MIN_OCTETS = 16 * 1024,	/* less is not worth it */
 	RECORD_OVERHEAD = sizeof(struct rec_header) + sizeof(struct rec_message),
 	SAMPLES = 16,			/* records of a segment that are looked at */
 };
@@ -661,6 +663,18 @@ static bool large_due(const struct store *s, int64_t now_s)
 	return s->ctl->large_due && s->ctl->large_after_s <= now_s;
 }
 
+/* The journal's space for what may come, when nothing has come for a while. */
+static void trim(struct store *s)
+{
+	if (s->ctl->tail.zero_end - s->ctl->tail.pos.off <= TRIM_MIN_OCTETS || store_lock(s, NULL) != ERR_OK)
+		return;
+	s->ctl->inside_journal = 1;
+	journal_trim(s->journal, &s->ctl->tail, TRIM_IDLE_S);
+	ctl_seal(s);
+	s->ctl->inside_journal = 0;
+	store_unlock(s);
+}
+
 void store_tend(struct store *s)
 {
 	struct store_compact_result r;
@@ -680,4 +694,5 @@ void store_tend(struct store *s)
 			s->ctl->large_after_s = now_s + TEND_AGAIN_S;
 		close(fd);
 	}
+	trim(s);
 }

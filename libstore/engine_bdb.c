@@ -29,6 +29,7 @@ enum {
 	LOG_KEPT_OCTETS = 8 * 1024,	/* more log than this does not stay beside a small, idle index */
 	RESET_MAX_OCTETS = 256 * 1024,	/* small: its pages are written once to be rid of the log */
 	PAGE_OCTETS = 16 * 1024,
+	BLOCK_OCTETS = 4096,		/* of file systems */
 	CHECKPOINT_KB = 1024,
 	BULK_OCTETS = 256 * 1024,
 	REGIONS_MAX = 16,		/* an environment without locks and replication has three */
@@ -392,6 +393,23 @@ static void remove_log(void)
 	}
 }
 
+/* Pages are mostly empty while an index is small: what of them is zero need not lie on the disk. */
+static void dig_holes(void)
+{
+	static const char zeros[BLOCK_OCTETS];
+	char block[BLOCK_OCTETS];
+	int fd = open("index/index.db", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+	for (off_t at = 0; fd >= 0 && at < RESET_MAX_OCTETS &&
+	    pread(fd, block, sizeof block, at) == (ssize_t)sizeof block; at += BLOCK_OCTETS) {
+		if (memcmp(block, zeros, sizeof block) == 0 &&
+		    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, BLOCK_OCTETS) < 0)
+			break;
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
 void engine_close(struct engine **en, bool last)
 {
 	bool clean = last, drop_log = false;
@@ -410,8 +428,10 @@ void engine_close(struct engine **en, bool last)
 		clean = (*en)->env->close((*en)->env, 0) == 0 && clean;
 	if (clean && drop_log)
 		remove_log();
-	if (clean)
+	if (clean) {
+		dig_holes();
 		remove_regions();
+	}
 	regions_forget();
 	fds_forget();
 	free((*en)->bulk);

@@ -26,7 +26,11 @@
 #define FILE_NAME "index/index.mdb"
 #define SYNCED_NAME "index/synced"
 
-enum { SEAL_OCTETS = 4, MODE = 0600 };
+enum {
+	SEAL_OCTETS = 4,
+	MODE = 0600,
+	DIG_MAX_PAGES = 256,		/* of a small index: its free pages need not lie on the disk */
+};
 
 /* Only address space: the file is as long as what was written. */
 static const size_t map_octets = sizeof(void *) > 4 ? (size_t)1 << 36 : (size_t)1 << 28;
@@ -120,6 +124,22 @@ static int withdraw_synced(struct engine *en)
 
 /* -- open and close -- */
 
+/* The transaction to read in: others may have committed since the last call, so outside of one it is begun anew. */
+static int reading(struct engine *en, MDB_txn **out)
+{
+	int r = 0;
+
+	*out = en->write;
+	if (en->write != NULL)
+		return 0;
+	mdb_txn_reset(en->read);
+	*out = en->read;
+	r = mdb_txn_renew(en->read);
+	if (r == MDB_MAP_RESIZED && (r = mdb_env_set_mapsize(en->env, 0)) == 0)
+		r = mdb_txn_renew(en->read);
+	return r;
+}
+
 /* The file as it is, before LMDB sees it. None, or an empty one, becomes a new one. */
 static enum err_kind look_at_file(enum engine_state since, struct err *e)
 {
@@ -182,17 +202,47 @@ enum err_kind engine_open(enum engine_state since, struct engine **out, struct e
 	return ERR_OK;
 }
 
+/* LMDB's own tree of free pages: by transaction, how many and which. Nobody reads them: they need not lie on the disk. */
+static void dig_holes(struct engine *en, int fd, size_t page_octets)
+{
+	enum { FREE_DBI = 0 };
+	MDB_cursor *c;
+	MDB_txn *t;
+	MDB_val k, v;
+	int r = reading(en, &t);
+
+	if (r != 0 || mdb_cursor_open(t, FREE_DBI, &c) != 0)
+		return;
+	for (r = mdb_cursor_get(c, &k, &v, MDB_FIRST); r == 0; r = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
+		size_t n, page;
+
+		memcpy(&n, v.mv_data, sizeof n);
+		for (size_t i = 1; i <= n && (i + 1) * sizeof page <= v.mv_size; i++) {
+			memcpy(&page, (const char *)v.mv_data + i * sizeof page, sizeof page);
+			if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(page * page_octets),
+			    (off_t)page_octets) < 0)
+				n = 0;
+		}
+	}
+	mdb_cursor_close(c);
+}
+
 /* What can't be synced is not kept: a later sync may succeed and mean nothing. */
 static void sync_last(struct engine *en)
 {
+	MDB_stat st;
+	int fd;
 	MDB_envinfo info;
 
 	if (mdb_env_info(en->env, &info) != 0 || info.me_last_txnid == 0 || read_synced() == info.me_last_txnid)
 		return;
-	if (mdb_env_sync(en->env, 1) == 0)
-		(void)write_synced(info.me_last_txnid, false);
-	else
+	if (mdb_env_sync(en->env, 1) != 0) {
 		unlink(FILE_NAME);
+		return;
+	}
+	if (info.me_last_pgno < DIG_MAX_PAGES && mdb_env_stat(en->env, &st) == 0 && mdb_env_get_fd(en->env, &fd) == 0)
+		dig_holes(en, fd, st.ms_psize);
+	(void)write_synced(info.me_last_txnid, false);
 }
 
 void engine_close(struct engine **en, bool last)
@@ -272,22 +322,6 @@ void engine_abort(struct engine *en)
 	if (en->write != NULL)
 		mdb_txn_abort(en->write);
 	en->write = NULL;
-}
-
-/* The transaction to read in: others may have committed since the last call, so outside of one it is begun anew. */
-static int reading(struct engine *en, MDB_txn **out)
-{
-	int r = 0;
-
-	*out = en->write;
-	if (en->write != NULL)
-		return 0;
-	mdb_txn_reset(en->read);
-	*out = en->read;
-	r = mdb_txn_renew(en->read);
-	if (r == MDB_MAP_RESIZED && (r = mdb_env_set_mapsize(en->env, 0)) == 0)
-		r = mdb_txn_renew(en->read);
-	return r;
 }
 
 /* -- items -- */

@@ -28,6 +28,7 @@ enum {
 	SEG_FDS_MAX = 32,			/* descriptors kept open */
 	ZERO_STEP_MIN = 16 * 1024,		/* zeros written ahead: half of what is there, within these */
 	ZERO_STEP_MAX = 1 << 20,
+	BLOCK_OCTETS = 4096,
 	RESERVE_OCTETS = 8 * 1024,		/* kept for flags and expunges when the disk is full */
 	IOV_PER_REC = JOURNAL_PARTS + 2,
 	RECS_PER_WRITE = 64,
@@ -419,7 +420,7 @@ static enum err_kind zero_ahead(struct segment *s, struct journal_tail *t, size_
 	if (end + (adds_mail ? RESERVE_OCTETS : 0) <= t->zero_end)
 		return ERR_OK;
 	step = step < ZERO_STEP_MIN ? ZERO_STEP_MIN : step > ZERO_STEP_MAX ? ZERO_STEP_MAX : step;
-	step = ((end + step + 4095) & ~(size_t)4095) - end;
+	step = ((end + step + BLOCK_OCTETS - 1) & ~(size_t)(BLOCK_OCTETS - 1)) - end;
 	if (end < t->zero_end) {	/* from where zeros are already */
 		step += end - t->zero_end;
 		end = t->zero_end;
@@ -430,6 +431,21 @@ static enum err_kind zero_ahead(struct segment *s, struct journal_tail *t, size_
 		return err_sys(e, errno, "extend segment %u", s->number);
 	t->zero_end = (uint32_t)(end + step);
 	return ERR_OK;
+}
+
+void journal_trim(struct journal *j, struct journal_tail *tail, int64_t idle_s)
+{
+	uint32_t keep = (tail->pos.off + RESERVE_OCTETS + BLOCK_OCTETS - 1) & ~(uint32_t)(BLOCK_OCTETS - 1);
+	struct segment *s;
+	struct stat st;
+
+	if (tail->zero_end <= keep || segment_get(j, tail->pos.seg, &s, NULL) != ERR_OK ||
+	    segment_open_fd(j, s, NULL) != ERR_OK || fstat(s->fd, &st) < 0 ||
+	    clock_real_s() - st.st_mtim.tv_sec < idle_s)
+		return;
+	tail->zero_end = keep;		/* zeros that are there and not known do no harm */
+	if (ftruncate(s->fd, keep) == 0 && s->file_octets > keep)
+		s->file_octets = keep;
 }
 
 struct rec_frame {

@@ -105,6 +105,9 @@ enum err_kind journal_roll(struct journal *j, struct str snapshot, struct journa
  * ERR_TEMP. */
 enum err_kind journal_append(struct journal *j, const struct journal_rec *r, size_t n,
     struct journal_tail *tail, struct journal_pos *out_pos, struct err *e) CHECKED;
+/* Gives back the zeros that lie written ahead of the tail, but for the reserve, when nothing was appended for idle_s seconds:
+ * an idle store need not keep them. Under the lock. What fails is left as it is. */
+void journal_trim(struct journal *j, struct journal_tail *tail, int64_t idle_s);
 /* Makes segment `seg` durable as far as it is written. Errors: any failure is final for what was not durable: a
  * later success does not bring it back. */
 enum err_kind journal_sync(struct journal *j, uint32_t seg, struct err *e) CHECKED;

@@ -203,6 +203,21 @@ static void noted_write(int fd, const struct iovec *iov, int n, off_t off, ssize
 	}
 }
 
+/* A hole is what a write of zeros is, but does not make the file longer. */
+static void noted_hole(int fd, off_t off, off_t n, int r)
+{
+	static const char zeros[4096];
+	struct stat st;
+
+	if (r < 0 || log_now == NULL || fstat(fd, &st) < 0)
+		return;
+	for (off_t end = off + n < st.st_size ? off + n : st.st_size; off < end; off += (off_t)sizeof zeros) {
+		size_t len = end - off < (off_t)sizeof zeros ? (size_t)(end - off) : sizeof zeros;
+
+		noted_write(fd, &(struct iovec){ (void *)(uintptr_t)zeros, len }, 1, off, (ssize_t)len);
+	}
+}
+
 static void noted_sync(enum fs_op op, int fd, int r)
 {
 	uint64_t ino = log_now != NULL && r == 0 ? ino_of(fd) : 0;
@@ -335,8 +350,10 @@ int fallocate(int fd, int mode, off_t off, off_t n)
 	REAL(fallocate, int (*)(int, int, off_t, off_t));
 	int r = real(fd, mode, off, n);
 
-	if (mode == 0)		/* holes and the like would be events of their own: nobody makes them */
+	if (mode == 0)
 		noted_size(FS_ALLOC, fd, (uint64_t)(off + n), r);
+	else if (mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
+		noted_hole(fd, off, n, r);
 	else if (log_now != NULL && ino_of(fd) != 0)
 		log_now->full = true;
 	return r;

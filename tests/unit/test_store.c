@@ -11,6 +11,8 @@ const char *__lsan_default_suppressions(void)
 	return "leak:libdb";
 }
 
+enum { IDLE_MAX_OCTETS = 64 * 1024 };
+
 static const char small[] =
     "From: a@example.org\r\nTo: b@example.org\r\nSubject: one\r\n\r\nhello\r\n";
 
@@ -382,6 +384,46 @@ static void test_damaged_index(void)
 	dir_remove(&d);
 }
 
+/* What a store costs on the disk beyond its mail, directories included, when nobody has it open. */
+static void test_idle_size(void)
+{
+	struct dir d = dir_make();
+	struct timespec long_ago[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1000000000 } };
+	uint64_t mail = 0, disk = 0;
+	struct mailbox *mb;
+	struct store *s;
+	char cmd[400];
+	FILE *du;
+
+	for (int session = 0; session < 10; session++) {
+		s = store_at(&d);
+		for (int i = 0; i < 10; i++)
+			put_message(s, 1, str_of(small), 0, STR(""));
+		mb = mailbox_at_name(s, "INBOX");	/* which needs the index, or would if it were larger */
+		mailbox_close(&mb);
+		if (session == 9)	/* as if nothing had come for a while */
+			CHECK(utimensat(d.fd, "journal/00000001.seg", long_ago, 0) == 0);
+		store_tend(s);
+		mail = s->ctl->tail.pos.off;
+		store_close(&s);
+	}
+	snprintf(cmd, sizeof cmd, "du -s --block-size=1 %s", d.path);
+	du = popen(cmd, "r");
+	REQUIRE(du != NULL && fscanf(du, "%llu", (unsigned long long *)&disk) == 1);
+	pclose(du);
+	printf("# an idle store of 100 messages, %llu octets of journal: %llu on the disk\n", (unsigned long long)mail,
+	    (unsigned long long)disk);
+	CHECK(disk < IDLE_MAX_OCTETS + mail);
+	/* and it goes on */
+	s = store_at(&d);
+	CHECK(put_message(s, 1, str_of(small), 0, STR("")) == 101);
+	mb = mailbox_at_name(s, "INBOX");
+	CHECK(mailbox_n(mb) == 101);
+	mailbox_close(&mb);
+	store_close(&s);
+	dir_remove(&d);
+}
+
 static void test_rebuild(void)
 {
 	struct dir d = dir_make();
@@ -703,6 +745,7 @@ static void all_tests(void)
 	test_many_folders();
 	test_rebuild();
 	test_damaged_index();
+	test_idle_size();
 	test_segments();
 	test_unchanged_since();
 	test_deleted_mailbox();
