@@ -252,7 +252,7 @@ static void fill(struct store *s, unsigned n)
 
 static struct search_build_result build(struct store *s)
 {
-	struct search_build_result r = { 0, 0 };
+	struct search_build_result r = { .n_built = 0 };
 	struct err e = { .text = "" };
 
 	if (search_build(s, UINT32_MAX, 60000, &r, &e) != ERR_OK)
