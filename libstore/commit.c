@@ -149,8 +149,12 @@ static enum err_kind durable_here(struct store *s, uint64_t seq, uint32_t epoch,
 
 	if (s->ctl->durable_seq >= seq && s->ctl->epoch == epoch)
 		return ERR_OK;
-	if ((k = lock_wait(s->sync_fd, LOCK_WAIT_MS, e)) != ERR_OK)
+	if ((k = lock_wait(s->sync_fd, LOCK_WAIT_MS, e)) != ERR_OK) {
+		/* the operation fails, so its records must go; who waits in vain for a busy lock can't know */
+		if (k != ERR_BUSY)
+			s->ctl->broken = 1;
 		return k;
+	}
 	k = sync_tail(s, seq, epoch, e);
 	flock(s->sync_fd, LOCK_UN);
 	return k;

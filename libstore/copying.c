@@ -154,35 +154,46 @@ struct undeleting {
 	struct index_keywords *kw;	/* of the mailbox; names of new keywords are views of it */
 };
 
-/* Under the lock the octets stay where they are. */
-static bool octets_are_there(struct store *s, const struct message *m)
+/* Under the lock the octets stay where they are. ERR_NOENT, ERR_CORRUPT: they are no more. */
+static enum err_kind find_octets(struct store *s, const struct message *m, struct err *e)
 {
 	struct journal_view v;
 	struct rec_message r;
 	struct str record, prefix, body;
 	char name[40];
+	enum err_kind k;
 
-	if (m->seg < s->ctl->first_seg ||
-	    journal_read(s->journal, (struct journal_pos){ m->seg, m->off }, true, &v, NULL) != ERR_OK ||
-	    !rec_has_octets(v.h.type) || !rec_get_message(v.payload, &r, &record, &prefix, &body))
-		return false;
+	if (m->seg < s->ctl->first_seg)
+		return ERR_NOENT;
+	if ((k = journal_read(s->journal, (struct journal_pos){ m->seg, m->off }, true, &v, e)) != ERR_OK)
+		return k;
+	if (!rec_has_octets(v.h.type) || !rec_get_message(v.payload, &r, &record, &prefix, &body))
+		return ERR_CORRUPT;
 	large_name(name, r.large_id);
-	return r.large_id == 0 || faccessat(s->dirfd, name, F_OK, 0) == 0;
+	return r.large_id == 0 || faccessat(s->dirfd, name, F_OK, 0) == 0 ? ERR_OK : ERR_NOENT;
 }
 
-static void find_gone(struct store *s, struct undeleting *u, const uint32_t *uids, size_t n)
+/* What is no more is left out; what can't be read just now is an error. */
+static enum err_kind find_gone(struct store *s, struct undeleting *u, const uint32_t *uids, size_t n, struct err *e)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct message *m = &u->m[u->n];
 		int64_t gone_ms;
+		enum err_kind k = index_gone_row(s, u->mailbox, uids[i], m, &gone_ms, e);
 
-		if (index_gone_row(s, u->mailbox, uids[i], m, &gone_ms, NULL) != ERR_OK ||
-		    gone_ms < u->kept_from_ms || !octets_are_there(s, m))
+		if (k == ERR_OK && gone_ms >= u->kept_from_ms)
+			k = find_octets(s, m, e);
+		else if (k == ERR_OK)
+			k = ERR_NOENT;
+		if (k == ERR_NOENT || k == ERR_CORRUPT)
 			continue;
+		if (k != ERR_OK)
+			return k;
 		m->flags &= ~(uint32_t)MSG_DELETED;
 		u->keywords |= m->keywords;
 		u->n++;
 	}
+	return ERR_OK;
 }
 
 static enum err_kind undelete_locked(struct store *s, struct undeleting *u, uint32_t dst_id, struct copying *c,
@@ -212,8 +223,8 @@ static enum err_kind undelete(struct store *s, struct undeleting *u, const uint3
 
 	if ((k = index_lock(s, e)) != ERR_OK)
 		return k;
-	find_gone(s, u, uids, n);
-	k = undelete_locked(s, u, dst_id, c, e);
+	if ((k = find_gone(s, u, uids, n, e)) == ERR_OK)
+		k = undelete_locked(s, u, dst_id, c, e);
 	if (k == ERR_OK && u->n > 0) {
 		n_rec = keyword_records(&c->add, r);
 		r[n_rec++] = (struct journal_rec){ REC_COPY, {

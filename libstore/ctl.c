@@ -782,6 +782,8 @@ enum err_kind ctl_recover(struct store *s, struct err *e)
 			k = journal_sync(s->journal, tail.pos.seg, e);
 	}
 	ctl_memory_free(&memory);
+	if (k == ERR_OK)
+		k = duty_recover(s, same_boot, e);
 	if (k != ERR_OK)
 		return err_note(e, "recovery");
 	c = s->ctl;		/* may have been mapped anew */
@@ -795,7 +797,6 @@ enum err_kind ctl_recover(struct store *s, struct err *e)
 	c->appended_seq = c->durable_seq = tail.next_seq - 1;
 	if (!same_boot)
 		c->engine_rebooted = 1;
-	duty_recover(s, same_boot);
 	c->generation++;
 	c->broken = 0;
 	memcpy(c->boot_id, s->env.boot_id, sizeof c->boot_id);

@@ -23,8 +23,8 @@ enum {
 
 /* -- the file: the decimal number of milliseconds to wait -- */
 
-/* What can't be read is a duty all the same. */
-static bool read_policy(struct store *s, uint32_t *out_wait_ms)
+/* What makes no sense is a duty all the same; but a process short of descriptors must not impose one. */
+static enum err_kind read_policy(struct store *s, uint32_t *out_required, uint32_t *out_wait_ms, struct err *e)
 {
 	int fd = openat(s->dirfd, "follow", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	char text[POLICY_MAX_OCTETS];
@@ -32,13 +32,14 @@ static bool read_policy(struct store *s, uint32_t *out_wait_ms)
 	ssize_t n;
 
 	*out_wait_ms = DUTY_WAIT_MS;
+	*out_required = fd >= 0;
 	if (fd < 0)
-		return errno != ENOENT;
+		return errno == ENOENT ? ERR_OK : err_sys(e, errno, "open follow");
 	n = read(fd, text, sizeof text);
 	close(fd);
 	if (n > 1 && str_to_u64(str_n(text, (size_t)n - 1), DUTY_WAIT_MAX_MS, &ms))
 		*out_wait_ms = (uint32_t)ms;
-	return true;
+	return ERR_OK;
 }
 
 static enum err_kind sync_store_dir(struct store *s, struct err *e)
@@ -63,16 +64,20 @@ static enum err_kind write_policy(struct store *s, uint32_t wait_ms, struct err 
 	return k == ERR_OK ? sync_store_dir(s, e) : k;
 }
 
-void duty_recover(struct store *s, bool same_boot)
+enum err_kind duty_recover(struct store *s, bool same_boot, struct err *e)
 {
-	uint32_t wait_ms;
+	uint32_t required, wait_ms;
+	enum err_kind k = read_policy(s, &required, &wait_ms, e);
 
+	if (k != ERR_OK)
+		return k;
 	if (!same_boot) {
 		s->ctl->followed_seq = 0;
 		s->ctl->follower_lost_ms = 0;
 	}
-	s->ctl->follow_required = read_policy(s, &wait_ms);
+	s->ctl->follow_required = required;
 	s->ctl->follow_wait_ms = wait_ms;
+	return ERR_OK;
 }
 
 /* -- the bell -- */

@@ -55,13 +55,45 @@ static struct region {
 } regions[REGIONS_MAX];
 static bool regions_made;	/* by this process: nobody else has the environment open */
 
-/* An existing region is joined whatever *is_create asks: the answer in it tells Berkeley DB whether to initialize. */
+/* The one that names the others: whoever makes it makes them all. */
+static bool is_first_region(const char *path)
+{
+	size_t n = strlen(path);
+
+	return n >= 3 && strcmp(path + n - 3, "001") == 0;
+}
+
+static int region_create(const char *path, size_t len)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), r;
+
+	if (fd < 0)
+		return -1;
+	regions_made = true;
+	if ((r = posix_fallocate(fd, 0, (off_t)len)) != 0) {
+		close(fd);
+		unlink(path);
+		errno = r;
+		return -1;
+	}
+	return fd;
+}
+
+/* An existing region is joined whatever *is_create asks: the answer in it tells Berkeley DB whether to initialize. But
+ * when this process made the first one just now, the others are leftovers; and when it comes back to the first, something
+ * failed on the way: Berkeley DB would wait many seconds for it to be initialized by somebody. */
 static int region_file(const char *path, size_t *len, int *is_create)
 {
 	struct stat st;
 	int fd = open(path, O_RDWR | O_CLOEXEC);
-	int r;
 
+	if (fd >= 0 && regions_made) {
+		close(fd);
+		errno = ENOMEM;
+		if (is_first_region(path) || unlink(path) < 0)
+			return -1;
+		return region_create(path, *len);
+	}
 	if (fd >= 0) {
 		*is_create = 0;
 		if (fstat(fd, &st) == 0 && st.st_size >= (off_t)*len) {
@@ -72,17 +104,7 @@ static int region_file(const char *path, size_t *len, int *is_create)
 		errno = EINVAL;
 		return -1;
 	}
-	if (errno != ENOENT || !*is_create)
-		return -1;
-	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	regions_made = true;
-	if (fd >= 0 && (r = posix_fallocate(fd, 0, (off_t)*len)) != 0) {
-		close(fd);
-		unlink(path);
-		errno = r;
-		return -1;
-	}
-	return fd;
+	return errno == ENOENT && *is_create ? region_create(path, *len) : -1;
 }
 
 static int region_map(DB_ENV *env, char *path, size_t len, int *is_create, void **addr)

@@ -149,8 +149,8 @@ static inline uint64_t store_shown_seq(const struct store *s)
 }
 
 /* -- duty.c -- */
-/* Reads whether the store has the duty. At recovery. */
-void duty_recover(struct store *s, bool same_boot);
+/* Reads whether the store has the duty. At recovery. Errors: ERR_TEMP. */
+enum err_kind duty_recover(struct store *s, bool same_boot, struct err *e) CHECKED;
 /* Refuses while there has been no follower for long. Under the lock, before anything is written. ERR_TEMP. */
 enum err_kind duty_may_append(struct store *s, struct err *e) CHECKED;
 /* Returns when the copy has everything up to seq. Not under the lock. ERR_TEMP: no follower in time. */
