@@ -198,9 +198,12 @@ static uint64_t lost_for_ms(struct store *s)
 /* Before it is held against anybody the file is asked: what lies in shared memory may be hit by anything. */
 static enum err_kind nobody_follows(struct store *s, struct err *e)
 {
-	uint32_t wait_ms;
+	uint32_t required, wait_ms;
+	enum err_kind k = read_policy(s, &required, &wait_ms, e);
 
-	if (!read_policy(s, &wait_ms)) {
+	if (k != ERR_OK)
+		return k;
+	if (!required) {
 		s->ctl->follow_required = 0;
 		return ERR_OK;
 	}

@@ -112,6 +112,11 @@ enum err_kind message_open(struct mailbox *mb, const struct message *m, struct m
 
 	if (k == ERR_OK)
 		k = open_read(mb->s, (struct journal_pos){ m->seg, m->off }, &v, &r, &t, e);
+	/* a large body goes soon after its message was expunged */
+	if (k == ERR_CORRUPT && m->gone)
+		return err_set(e, ERR_NOENT, 0, "message is gone");
+	if (k == ERR_CORRUPT && mb->loaded && mb->seq < mb->s->ctl->durable_seq)
+		return err_set(e, ERR_TEMP, 0, "the message may have gone meanwhile; refresh");
 	if (k == ERR_OK)
 		*out = t;
 	return k;
