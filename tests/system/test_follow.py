@@ -17,7 +17,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from penny import DOMAIN, Instance, Tap
+from penny import DOMAIN, ROOT, Instance, Skip, Tap
 
 tap = Tap()
 SEED = int(os.environ.get("PENNY_SEED", str(random.randrange(1 << 30))))
@@ -318,6 +318,41 @@ def _():
         assert idle.until((b"* 3 EXISTS",))
         waiter.join()
         f.kill()
+
+
+@tap.test("the copy's disk is full: the follower says so and ends, changes wait and fail, with room all goes on", timeout=60)
+def _():
+    if not ROOT:
+        raise Skip("mounting needs root")
+    with Instance(users=1) as p:
+        disk = os.path.join(p.dir, "disk")
+        os.mkdir(disk)
+        r = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "pennypost-test", disk],
+                           stderr=subprocess.PIPE)
+        if r.returncode != 0:
+            raise Skip("nothing can be mounted here: %s" % r.stderr.decode())
+        try:
+            copy = os.path.join(disk, "copy")
+            m = p.imap("alice")
+            m.select()
+            m.append("INBOX", None, None, text_of("first", 100))
+            f = Follower(p, copy, "--sync", "--wait", "1")
+            acked = 1
+            for i in range(60):
+                if m.append("INBOX", None, None, text_of("m%d" % i, 100000))[0] != "OK":
+                    break
+                acked += 1
+            assert 5 < acked < 30, acked
+            code, err = f.proc.wait(timeout=20), f.proc.communicate()[1]
+            assert code == 73 and b"No space" in err, (code, err)
+            assert len(restored(p, copy, True)) >= acked
+            subprocess.run(["mount", "-o", "remount,size=40m", disk], check=True)
+            f.start()
+            assert m.append("INBOX", None, None, text_of("last", 1000))[0] == "OK"
+            f.kill()
+            assert len(restored(p, copy, False)) in (acked + 1, acked + 2)
+        finally:
+            subprocess.run(["umount", "-l", disk])
 
 
 @tap.test("at the other end of a pipe: in step under load, the far side killed too; damage on the way is noticed", timeout=120)
