@@ -776,6 +776,8 @@ enum err_kind ctl_recover(struct store *s, struct err *e)
 	} else if (k == ERR_OK) {
 		if (same_boot && c->broken && (k = cut_undurable(s, last, e)) == ERR_OK)
 			k = last_sound_segment(s, first, &last, e);
+		if (!same_boot && c->broken)
+			c->epoch++;	/* who waits, where the boot is not known, learns that a sync failed */
 		if (k == ERR_OK)
 			k = replay(s, &memory, first, last, &tail, e);
 		if (k == ERR_OK)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -19,6 +20,17 @@ enum {
 	RETAIN_MS = 7 * 86400 * 1000,	/* defaults of the configuration's [store] */
 	RETAIN_OCTETS = 1 << 30,
 };
+
+/* Then every process takes the others for ones of another boot, and recovers: slow, but a control file that a power cut
+ * left is never believed. */
+static void unknown_boot(char boot_id[40])
+{
+	uint64_t own;
+
+	if (getrandom(&own, sizeof own, 0) != sizeof own)
+		_exit(EX_TEMPFAIL);
+	snprintf(boot_id, 40, "unknown-%016llx", (unsigned long long)own);
+}
 
 void store_env_init(struct store_env *env)
 {
@@ -34,7 +46,7 @@ void store_env_init(struct store_env *env)
 		close(fd);
 	}
 	if (n <= 0)
-		snprintf(env->boot_id, sizeof env->boot_id, "unknown");
+		unknown_boot(env->boot_id);
 }
 
 static enum err_kind open_lock(int dirfd, const char *name, int *out, struct err *e)
