@@ -234,7 +234,8 @@ static enum err_kind put_in_past(struct copy *c, struct err *e)
 	snprintf(name, sizeof name, "%s/manifest", dir);
 	if (c->has_manifest && linkat(c->dirfd, "manifest", c->dirfd, name, 0) < 0)
 		return err_sys(e, errno, "keep the old manifest");
-	if ((k = copy_sync_dir(c->dirfd, dir, e)) != ERR_OK || (k = copy_sync_dir(c->dirfd, "past", e)) != ERR_OK)
+	if ((k = copy_sync_dir(c->dirfd, dir, e)) != ERR_OK || (k = copy_sync_dir(c->dirfd, "past", e)) != ERR_OK ||
+	    (k = copy_sync_dir(c->dirfd, ".", e)) != ERR_OK)
 		return k;
 	snprintf(name, sizeof name, "%s/journal", dir);
 	if (renameat(c->dirfd, "journal", c->dirfd, name) < 0)

@@ -403,16 +403,21 @@ static bool log_wants_to_go(void)
 	return log > LOG_KEPT_OCTETS && pages <= RESET_MAX_OCTETS;
 }
 
+static bool sync_entries(void)
+{
+	int fd = open("index", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool ok = fd >= 0 && fsync(fd) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
 /* Durable: an old log that came back after a power cut would be taken for that of newer pages. */
 static void remove_log(void)
 {
-	int fd = open("index", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
 	each_file(AT_FDCWD, "log.", remove_file, NULL);
-	if (fd >= 0) {
-		fsync(fd);
-		close(fd);
-	}
+	(void)sync_entries();
 }
 
 /* Pages are mostly empty while an index is small: what of them is zero need not lie on the disk. */
@@ -444,7 +449,7 @@ void engine_close(struct engine **en, bool last)
 		clean = (*en)->env->txn_checkpoint((*en)->env, 0, 0, 0) == 0;
 	if ((*en)->db != NULL)
 		clean = (*en)->db->close((*en)->db, clean ? 0 : DB_NOSYNC) == 0 && clean;
-	if (clean && log_wants_to_go())
+	if (clean && log_wants_to_go() && sync_entries())	/* no part of the log without the rest meets the pages */
 		drop_log = (*en)->env->lsn_reset((*en)->env, "index.db", 0) == 0;
 	if ((*en)->env != NULL)
 		clean = (*en)->env->close((*en)->env, 0) == 0 && clean;

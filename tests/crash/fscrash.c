@@ -148,14 +148,21 @@ static void apply_data(const struct world *w, struct octets *o, const struct fs_
 		octets_stretch(o, ev->len, NULL, NULL);
 }
 
+/* Pending in both directories, and happens in both or in none. */
+static bool is_between_dirs(const struct fs_event *ev)
+{
+	return ev->op == FS_RENAME && ev->dir != ev->to_dir;
+}
+
 static void apply_entry(struct node *dir, const struct pending *p)
 {
 	if (p->ev->op == FS_UNLINK) {
 		entry_set(dir, p->ev->name, -1);
 	} else if (p->ev->op == FS_RENAME) {
-		if (entry_get(dir, p->ev->name) == p->node)
+		if (dir->ino == p->ev->dir && entry_get(dir, p->ev->name) == p->node)
 			entry_set(dir, p->ev->name, -1);
-		entry_set(dir, p->ev->to_name, p->node);
+		if (dir->ino == p->ev->to_dir)
+			entry_set(dir, p->ev->to_name, p->node);
 	} else {
 		entry_set(dir, p->ev->name, p->node);
 	}
@@ -174,6 +181,21 @@ static void add_pending(struct world *w, int node, const struct fs_event *ev, in
 	n->pending[n->n_pending++] = (struct pending){ ev, of };
 }
 
+/* It was synced in one directory: it happened in the other one, too. */
+static void settle_other_end(struct world *w, const struct node *dir, const struct fs_event *ev)
+{
+	struct node *n = &w->node[node_of(w, dir->ino == ev->dir ? ev->to_dir : ev->dir)];
+
+	for (size_t i = 0; i < n->n_pending; i++) {
+		if (n->pending[i].ev != ev)
+			continue;
+		apply_entry(n, &n->pending[i]);
+		n->n_pending--;
+		memmove(&n->pending[i], &n->pending[i + 1], (n->n_pending - i) * sizeof *n->pending);
+		return;
+	}
+}
+
 static void settle(struct world *w, int node)
 {
 	struct node *n;
@@ -186,6 +208,8 @@ static void settle(struct world *w, int node)
 			apply_entry(n, &n->pending[i]);
 		else
 			apply_data(w, &n->data, n->pending[i].ev);
+		if (is_between_dirs(n->pending[i].ev))
+			settle_other_end(w, n, n->pending[i].ev);
 	}
 	n->n_pending = 0;
 }
@@ -210,8 +234,10 @@ static void take(struct world *w, const struct fs_event *ev)
 		break;
 	case FS_LINK:
 	case FS_UNLINK:
-	case FS_RENAME:		/* from one directory to another does not happen */
+	case FS_RENAME:
 		add_pending(w, node_of(w, ev->dir), ev, node);
+		if (is_between_dirs(ev))
+			add_pending(w, node_of(w, ev->to_dir), ev, node);
 		break;
 	case FS_WRITE:
 	case FS_SIZE:
@@ -346,7 +372,8 @@ static bool by_kind(struct draw *d)
 /* Did this pending operation come to the disk? */
 static bool happened(const struct world *w, struct draw *d, const struct node *n, const struct fs_event *ev)
 {
-	bool yes = n->is_dir && d->c->logged ? ev < d->log_end : by_kind(d);
+	struct draw same = { .c = d->c, .random = d->c->random + (uint64_t)(ev - w->log->event), .n = 1 };
+	bool yes = n->is_dir && d->c->logged ? ev < d->log_end : is_between_dirs(ev) ? by_kind(&same) : by_kind(d);
 
 	if (d->c->tell)
 		printf("# %s event %zu: %s of inode %llu %s %s, %llu octets at %llu\n", yes ? "kept" : "lost",

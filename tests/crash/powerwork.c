@@ -577,6 +577,8 @@ static const struct act copies[] = {
 	{ .run = do_append, IN, .octets = 500 },
 	{ .run = do_restore },
 	{ .run = do_append, IN, .octets = 500 },
+	{ .run = do_purge, .lo = 1 },
+	{ .run = do_backup },		/* another history: what was there goes to past/ */
 	CLOSE,
 };
 
