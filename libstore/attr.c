@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../libbase/buf.h"
+#include "../libbase/vec.h"
 #include "store_int.h"
 
 /* -- a list in memory -- */
@@ -34,15 +35,8 @@ static bool list_put(struct attr_list *l, const struct attr *a)
 	bool found;
 	size_t i = list_find(l, a, &found);
 
-	if (!found && l->n == l->cap) {
-		size_t cap = l->cap > 0 ? l->cap * 2 : 16;
-		struct attr *v = realloc(l->v, cap * sizeof *v);
-
-		if (v == NULL)
-			return false;
-		l->v = v;
-		l->cap = cap;
-	}
+	if (!found && !vec_room(&l->v, l->n, &l->cap, sizeof *l->v))
+		return false;
 	if (!found) {
 		memmove(&l->v[i + 1], &l->v[i], (l->n - i) * sizeof l->v[0]);
 		l->n++;

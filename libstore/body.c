@@ -11,6 +11,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "../libbase/io.h"
 #include "../libmail/record.h"
 #include "body_int.h"
 #include "crc32c.h"
@@ -58,20 +59,6 @@ void body_free(struct body **out)
 	*out = NULL;
 }
 
-static enum err_kind write_all(int fd, struct str s, struct err *e)
-{
-	while (s.n > 0) {
-		ssize_t w = write(fd, s.p, s.n);
-
-		if (w < 0 && errno == EINTR)
-			continue;
-		if (w < 0)
-			return err_sys(e, errno, "write body");
-		s = str_skip(s, (size_t)w);
-	}
-	return ERR_OK;
-}
-
 static enum err_kind start_spill(struct body *b, struct err *e)
 {
 	char name[40];
@@ -84,7 +71,7 @@ static enum err_kind start_spill(struct body *b, struct err *e)
 	b->fd = openat(b->spill->dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (b->fd < 0)
 		return err_sys(e, errno, "create body file");
-	return write_all(b->fd, buf_str(&b->mem), e);
+	return io_write(b->fd, buf_str(&b->mem), "body", e);
 }
 
 enum err_kind body_add(struct body *b, struct str octets, struct err *e)
@@ -101,7 +88,7 @@ enum err_kind body_add(struct body *b, struct str octets, struct err *e)
 		if (b->fd < 0)
 			k = start_spill(b, e);
 		if (k == ERR_OK)
-			k = write_all(b->fd, octets, e);
+			k = io_write(b->fd, octets, "body", e);
 	}
 	b->n_octets += octets.n;
 	return k;
@@ -164,24 +151,11 @@ struct str body_record(const struct body *b)
 
 /* -- large bodies -- */
 
-static enum err_kind sync_dir(int dirfd, const char *name, struct err *e)
-{
-	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	enum err_kind k = ERR_OK;
-
-	if (fd < 0)
-		return err_sys(e, errno, "open %s", name);
-	if (fsync(fd) < 0)
-		k = err_sys(e, errno, "sync %s", name);
-	close(fd);
-	return k;
-}
-
 static enum err_kind make_parent(struct store *s, const char *parent, struct err *e)
 {
 	if (mkdirat(s->dirfd, parent, 0700) < 0 && errno != EEXIST)
 		return err_sys(e, errno, "create %s", parent);
-	return sync_dir(s->dirfd, "large", e);	/* who made it may have died before this */
+	return io_sync_dir(s->dirfd, "large", e);	/* who made it may have died before this */
 }
 
 /* Another file system: the octets are written again. */
@@ -192,7 +166,7 @@ static enum err_kind copy_file(const struct body *b, struct store *s, const char
 
 	if (fd < 0)
 		return err_sys(e, errno, "create %s", name);
-	k = write_all(fd, str_n(b->map, b->n_octets), e);
+	k = io_write(fd, str_n(b->map, b->n_octets), name, e);
 	if (k == ERR_OK && fsync(fd) < 0)
 		k = err_sys(e, errno, "sync %s", name);
 	close(fd);
@@ -217,7 +191,7 @@ enum err_kind body_link(const struct body *b, struct store *s, struct err *e)
 		if ((k = copy_file(b, s, name, e)) != ERR_OK)
 			return k;
 	}
-	return sync_dir(s->dirfd, parent, e);
+	return io_sync_dir(s->dirfd, parent, e);
 }
 
 bool body_is_linked(const struct body *b, const struct store *s)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../libbase/buf.h"
+#include "../libbase/vec.h"
 #include "changes.h"
 #include "store_int.h"
 
@@ -76,15 +77,8 @@ static void known_remove(struct changes *c, size_t i)
 
 static struct known *known_add(struct changes *c, size_t i, uint32_t id)
 {
-	if (c->n == c->cap) {
-		size_t cap = c->cap > 0 ? c->cap * 2 : 16;
-		struct known *v = realloc(c->v, cap * sizeof *v);
-
-		if (v == NULL)
-			return NULL;
-		c->v = v;
-		c->cap = cap;
-	}
+	if (!vec_room(&c->v, c->n, &c->cap, sizeof *c->v))
+		return NULL;
 	memmove(&c->v[i + 1], &c->v[i], (c->n - i) * sizeof c->v[0]);
 	c->n++;
 	c->v[i] = (struct known){ .id = id };

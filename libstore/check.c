@@ -10,11 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../libbase/vec.h"
 #include "check.h"
 
 enum {
 	COMPACT_WAIT_MS = 10000,
-	FIRST_ROOM = 64,
 	LINE_OCTETS = 1024,
 };
 
@@ -60,19 +60,10 @@ const char *check_mailbox_name(const struct check *c, uint32_t id)
 
 bool check_room(struct check *c, void *list, size_t n, size_t *cap, size_t item_octets)
 {
-	size_t more = *cap > 0 ? *cap * 2 : FIRST_ROOM;
-	void *was, *v;
+	bool fine = vec_room(list, n, cap, item_octets);
 
-	if (n < *cap)
-		return true;
-	memcpy(&was, list, sizeof was);
-	v = realloc(was, more * item_octets);
-	c->no_memory = c->no_memory || v == NULL;
-	if (v == NULL)
-		return false;
-	memcpy(list, &v, sizeof v);
-	*cap = more;
-	return true;
+	c->no_memory = c->no_memory || !fine;
+	return fine;
 }
 
 /* -- begin, end, the lock -- */

@@ -49,7 +49,6 @@ enum err_kind copy_each_chunk(int from, uint64_t octets,
     enum err_kind (*each)(void *ctx, struct str chunk, uint64_t off, struct err *e), void *ctx, struct err *e) CHECKED;
 /* To the beginning of another file. */
 enum err_kind copy_octets(int from, int to, uint64_t octets, struct err *e) CHECKED;
-enum err_kind copy_sync_dir(int dirfd, const char *name, struct err *e) CHECKED;
 /* The directory large/XX of a body. */
 enum err_kind copy_open_large_dir(int dirfd, uint64_t id, bool make, int *out_fd, struct err *e) CHECKED;
 /* A large body on its way to its final name in a copy: whole and durable there, or not at all. */

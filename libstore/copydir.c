@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #include "../libbase/clock.h"
+#include "../libbase/io.h"
+#include "../libbase/vec.h"
 #include "copy_int.h"
 #include "crc32c.h"
 
@@ -54,7 +56,7 @@ static enum err_kind make_dir(int dirfd, const char *name, struct err *e)
 {
 	if (mkdirat(dirfd, name, 0700) < 0 && errno != EEXIST)
 		return err_sys(e, errno, "create %s", name);
-	return copy_sync_dir(dirfd, name, e);	/* no link, a directory */
+	return io_sync_dir(dirfd, name, e);	/* no link, a directory */
 }
 
 /* The record in front of the end is there and is that one. Its file holds what the manifest says. */
@@ -234,17 +236,17 @@ static enum err_kind put_in_past(struct copy *c, struct err *e)
 	snprintf(name, sizeof name, "%s/manifest", dir);
 	if (c->has_manifest && linkat(c->dirfd, "manifest", c->dirfd, name, 0) < 0)
 		return err_sys(e, errno, "keep the old manifest");
-	if ((k = copy_sync_dir(c->dirfd, dir, e)) != ERR_OK || (k = copy_sync_dir(c->dirfd, "past", e)) != ERR_OK ||
-	    (k = copy_sync_dir(c->dirfd, ".", e)) != ERR_OK)
+	if ((k = io_sync_dir(c->dirfd, dir, e)) != ERR_OK || (k = io_sync_dir(c->dirfd, "past", e)) != ERR_OK ||
+	    (k = io_sync_dir(c->dirfd, ".", e)) != ERR_OK)
 		return k;
 	snprintf(name, sizeof name, "%s/journal", dir);
 	if (renameat(c->dirfd, "journal", c->dirfd, name) < 0)
 		return err_sys(e, errno, "keep the old journal");
-	if ((k = copy_sync_dir(c->dirfd, dir, e)) != ERR_OK || (k = make_dir(c->dirfd, "journal", e)) != ERR_OK)
+	if ((k = io_sync_dir(c->dirfd, dir, e)) != ERR_OK || (k = make_dir(c->dirfd, "journal", e)) != ERR_OK)
 		return k;
 	if (unlinkat(c->dirfd, "manifest", 0) < 0 && errno != ENOENT)
 		return err_sys(e, errno, "remove the old manifest");
-	return copy_sync_dir(c->dirfd, ".", e);
+	return io_sync_dir(c->dirfd, ".", e);
 }
 
 /* Without a manifest there is only what a first backup left that was interrupted. */
@@ -323,7 +325,7 @@ static enum err_kind take_segment(void *ctx, const struct seg_header *h, struct 
 	c->at.salt = h->salt;
 	if ((k = copy_write_at(c->seg_fd, str_n((const char *)h, sizeof *h), 0, e)) != ERR_OK)
 		return k;
-	return copy_sync_dir(c->dirfd, "journal", e);
+	return io_sync_dir(c->dirfd, "journal", e);
 }
 
 static enum err_kind take_data(void *ctx, struct journal_pos at, struct str octets, struct err *e)
@@ -411,15 +413,8 @@ static enum err_kind add_named(void *ctx, const struct journal_view *v, struct e
 
 	if (id == 0)
 		return ERR_OK;
-	if (ids->n == ids->cap) {
-		size_t cap = ids->cap > 0 ? ids->cap * 2 : 64;
-		uint64_t *grown = realloc(ids->v, cap * sizeof *grown);
-
-		if (grown == NULL)
-			return err_set(e, ERR_TEMP, ENOMEM, "no memory to prune");
-		ids->v = grown;
-		ids->cap = cap;
-	}
+	if (!vec_room(&ids->v, ids->n, &ids->cap, sizeof *ids->v))
+		return err_set(e, ERR_TEMP, ENOMEM, "no memory to prune");
 	ids->v[ids->n++] = id;
 	return ERR_OK;
 }

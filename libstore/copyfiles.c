@@ -9,6 +9,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "../libbase/io.h"
 #include "copy_int.h"
 #include "crc32c.h"
 
@@ -100,19 +101,6 @@ static enum err_kind add_chunk(void *ctx, struct str chunk, uint64_t off, struct
 	return copy_large_add(ctx, chunk, e);
 }
 
-enum err_kind copy_sync_dir(int dirfd, const char *name, struct err *e)
-{
-	int fd = openat(dirfd, name, COPY_DIR_FLAGS);
-	enum err_kind k = ERR_OK;
-
-	if (fd < 0)
-		return err_sys(e, errno, "open %s", name);
-	if (fsync(fd) < 0)
-		k = err_sys(e, errno, "sync %s", name);
-	close(fd);
-	return k;
-}
-
 enum err_kind copy_open_large_dir(int dirfd, uint64_t id, bool make, int *out_fd, struct err *e)
 {
 	char parent[16];
@@ -123,7 +111,7 @@ enum err_kind copy_open_large_dir(int dirfd, uint64_t id, bool make, int *out_fd
 	if (*out_fd < 0 && errno == ENOENT && make) {
 		if (mkdirat(dirfd, parent, 0700) < 0)
 			return err_sys(e, errno, "create %s", parent);
-		if ((k = copy_sync_dir(dirfd, "large", e)) != ERR_OK)
+		if ((k = io_sync_dir(dirfd, "large", e)) != ERR_OK)
 			return k;
 		*out_fd = openat(dirfd, parent, COPY_DIR_FLAGS);
 	}

@@ -11,6 +11,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "../libbase/io.h"
 #include "copy_int.h"
 
 struct reader {
@@ -337,8 +338,8 @@ static enum err_kind lay_out(struct reader *r, struct err *e)
 		return k;
 	for (unsigned low = 0; r->link && k == ERR_OK && low < LARGE_DIRS; low++)
 		k = link_large_dir(r, low, e);
-	if (k == ERR_OK && (k = copy_sync_dir(r->to_fd, "journal", e)) == ERR_OK)
-		k = copy_sync_dir(r->to_fd, ".", e);
+	if (k == ERR_OK && (k = io_sync_dir(r->to_fd, "journal", e)) == ERR_OK)
+		k = io_sync_dir(r->to_fd, ".", e);
 	return k;
 }
 

@@ -19,6 +19,8 @@
 #include <unistd.h>
 
 #include "../libbase/clock.h"
+#include "../libbase/io.h"
+#include "../libbase/vec.h"
 #include "crc32c.h"
 #include "journal.h"
 #include "mapped.h"
@@ -199,15 +201,8 @@ static enum err_kind segment_get(struct journal *j, uint32_t number, struct segm
 		*out = j->segs[at];
 		return ERR_OK;
 	}
-	if (j->n == j->cap) {
-		size_t cap = j->cap > 0 ? j->cap * 2 : 8;
-		struct segment **grown = realloc(j->segs, cap * sizeof(struct segment *));
-
-		if (grown == NULL)
-			return err_set(e, ERR_TEMP, ENOMEM, "no memory for segment table");
-		j->segs = grown;
-		j->cap = cap;
-	}
+	if (!vec_room(&j->segs, j->n, &j->cap, sizeof j->segs[0]))
+		return err_set(e, ERR_TEMP, ENOMEM, "no memory for segment table");
 	s = calloc(1, sizeof *s);
 	if (s == NULL)
 		return err_set(e, ERR_TEMP, ENOMEM, "no memory for segment");
@@ -546,19 +541,6 @@ enum err_kind journal_append(struct journal *j, const struct journal_rec *r, siz
 	return ERR_OK;
 }
 
-static enum err_kind sync_journal_dir(struct journal *j, struct err *e)
-{
-	int fd = openat(j->dirfd, "journal", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	enum err_kind k = ERR_OK;
-
-	if (fd < 0)
-		return err_sys(e, errno, "open journal");
-	if (fsync(fd) < 0)
-		k = err_sys(e, errno, "sync journal");
-	close(fd);
-	return k;
-}
-
 /* Writes header and first record of a new segment; tail->pos.seg is the segment that ended (0: none). It gets its name when
  * both are on the disk: a segment never lacks them. What a process that died here left is written over. */
 static enum err_kind segment_start(struct journal *j, uint64_t store_id, const struct journal_rec *first,
@@ -596,7 +578,7 @@ static enum err_kind segment_start(struct journal *j, uint64_t store_id, const s
 	}
 	if (k == ERR_OK && (fsync(s.fd) < 0 || renameat(j->dirfd, making, j->dirfd, name) < 0))
 		k = err_sys(e, errno, "finish %s", name);
-	if (k == ERR_OK && (k = sync_journal_dir(j, e)) != ERR_OK)
+	if (k == ERR_OK && (k = io_sync_dir(j->dirfd, "journal", e)) != ERR_OK)
 		unlinkat(j->dirfd, name, 0);
 	close(s.fd);
 	if (k == ERR_OK)
@@ -856,7 +838,7 @@ enum err_kind journal_remove_before(struct journal *j, uint32_t first, struct er
 		segment_name(name, n);
 		if (unlinkat(j->dirfd, name, 0) < 0 && errno != ENOENT)
 			return err_sys(e, errno, "remove %s", name);
-		k = sync_journal_dir(j, e);	/* each before the next: a gap would undo what the lost one says */
+		k = io_sync_dir(j->dirfd, "journal", e);	/* each before the next: a gap would undo what the lost one says */
 	}
 	return k;
 }
@@ -881,5 +863,5 @@ enum err_kind journal_cut(struct journal *j, struct journal_pos end, struct err 
 	if (ftruncate(s->fd, end.off) < 0 || fsync(s->fd) < 0)
 		return err_sys(e, errno, "cut segment %u", end.seg);
 	s->file_octets = end.off;
-	return sync_journal_dir(j, e);
+	return io_sync_dir(j->dirfd, "journal", e);
 }

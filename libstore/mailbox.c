@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "../libbase/clock.h"
+#include "../libbase/vec.h"
 #include "mailbox_int.h"
 
 enum { DOUBT_AGAIN_S = 3600 };
@@ -614,15 +615,8 @@ struct uid_list {
 
 static bool uid_list_add(struct uid_list *l, uint32_t uid)
 {
-	if (l->n == l->cap) {
-		size_t cap = l->cap > 0 ? l->cap * 2 : 256;
-		uint32_t *v = realloc(l->v, cap * sizeof *v);
-
-		if (v == NULL)
-			return false;
-		l->v = v;
-		l->cap = cap;
-	}
+	if (!vec_room(&l->v, l->n, &l->cap, sizeof *l->v))
+		return false;
 	l->v[l->n++] = uid;
 	return true;
 }

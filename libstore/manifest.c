@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "../libbase/clock.h"
+#include "../libbase/io.h"
+#include "../libbase/vec.h"
 #include "copy_int.h"
 #include "crc32c.h"
 
@@ -166,7 +168,7 @@ enum err_kind manifest_write(int dirfd, struct manifest *m, struct err *e)
 		return k;
 	if (renameat(dirfd, "manifest.new", dirfd, "manifest") < 0)
 		return err_sys(e, errno, "publish manifest");
-	return copy_sync_dir(dirfd, ".", e);
+	return io_sync_dir(dirfd, ".", e);
 }
 
 struct manifest_segment *manifest_find(const struct manifest *m, uint32_t number)
@@ -186,15 +188,8 @@ enum err_kind manifest_put(struct manifest *m, const struct manifest_segment *x,
 	}
 	if (m->h.n_segments > 0 && x->number != m->seg[m->h.n_segments - 1].number + 1)
 		return err_set(e, ERR_CORRUPT, 0, "segment %u is not the next one of the copy", x->number);
-	if (m->h.n_segments == m->cap) {
-		size_t cap = m->cap > 0 ? m->cap * 2 : 64;
-		struct manifest_segment *v = realloc(m->seg, cap * sizeof *v);
-
-		if (v == NULL)
-			return err_set(e, ERR_TEMP, ENOMEM, "no memory for manifest");
-		m->seg = v;
-		m->cap = cap;
-	}
+	if (!vec_room(&m->seg, m->h.n_segments, &m->cap, sizeof *m->seg))
+		return err_set(e, ERR_TEMP, ENOMEM, "no memory for manifest");
 	m->seg[m->h.n_segments++] = *x;
 	return ERR_OK;
 }

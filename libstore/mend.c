@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "../libbase/clock.h"
+#include "../libbase/io.h"
+#include "../libbase/vec.h"
 #include "check.h"
 #include "crc32c.h"
 
@@ -57,17 +59,10 @@ enum err_kind aside_name(const struct store *s, const char *stem, char out[96], 
 
 static void add_hole(struct mend *m, struct hole h)
 {
-	if (m->n_holes == m->cap) {
-		size_t cap = m->cap > 0 ? m->cap * 2 : 16;
-		struct hole *v = realloc(m->hole, cap * sizeof *v);
-
-		m->no_memory = m->no_memory || v == NULL;
-		if (v == NULL)
-			return;
-		m->hole = v;
-		m->cap = cap;
-	}
-	m->hole[m->n_holes++] = h;
+	if (vec_room(&m->hole, m->n_holes, &m->cap, sizeof h))
+		m->hole[m->n_holes++] = h;
+	else
+		m->no_memory = true;
 }
 
 static void on_damage(void *ctx, const struct journal_damage *d)
@@ -197,19 +192,6 @@ static enum err_kind write_copy(const struct mend *m, struct err *e)
 	return k;
 }
 
-static enum err_kind sync_dir(const struct store *s, const char *name, struct err *e)
-{
-	int fd = openat(s->dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	enum err_kind k = ERR_OK;
-
-	if (fd < 0)
-		return err_sys(e, errno, "open %s", name);
-	if (fsync(fd) < 0)
-		k = err_sys(e, errno, "sync %s", name);
-	close(fd);
-	return k;
-}
-
 static enum err_kind replace(struct mend *m, uint32_t seg, struct err *e)
 {
 	const struct store *s = m->c->s;
@@ -224,11 +206,11 @@ static enum err_kind replace(struct mend *m, uint32_t seg, struct err *e)
 	was_there = linkat(s->dirfd, name, s->dirfd, aside, 0) == 0;
 	if (!was_there && errno != ENOENT)
 		return err_sys(e, errno, "put %s aside", name);
-	if ((k = sync_dir(s, "damaged", e)) != ERR_OK)
+	if ((k = io_sync_dir(s->dirfd, "damaged", e)) != ERR_OK)
 		return k;
 	if (renameat(s->dirfd, MEND_TMP, s->dirfd, name) < 0)
 		return err_sys(e, errno, "replace %s", name);
-	k = sync_dir(s, "journal", e);
+	k = io_sync_dir(s->dirfd, "journal", e);
 	journal_forget(s->journal, seg);
 	journal_forget(m->c->sh->s.journal, seg);
 	check_say(m->c, "repaired.segment\tsegment=%u\tplaces=%zu\taside=%s\tJournal segment %u was written anew without what was "

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "../libbase/clock.h"
+#include "../libbase/io.h"
 #include "../libmail/charset.h"
 #include "../libmail/mailtext.h"
 #include "crc32c.h"
@@ -286,20 +287,6 @@ static bool checksums_put(struct str payload, struct buf *out)
 	return !out->full;
 }
 
-static enum err_kind write_all(int fd, struct str s, struct err *e)
-{
-	while (s.n > 0) {
-		ssize_t w = write(fd, s.p, s.n);
-
-		if (w < 0 && errno == EINTR)
-			continue;
-		if (w < 0)
-			return err_sys(e, errno, "write " SEARCH_TMP);
-		s = str_skip(s, (size_t)w);
-	}
-	return ERR_OK;
-}
-
 static enum err_kind publish(struct store *s, struct search_header *h, struct str payload,
     struct err *e)
 {
@@ -318,9 +305,9 @@ static enum err_kind publish(struct store *s, struct search_header *h, struct st
 	fd = openat(s->dirfd, SEARCH_TMP, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		k = err_sys(e, errno, "create " SEARCH_TMP);
-	if (k == ERR_OK && (k = write_all(fd, str_n((const char *)h, sizeof *h), e)) == ERR_OK &&
-	    (k = write_all(fd, buf_str(&crcs), e)) == ERR_OK)
-		k = write_all(fd, payload, e);
+	if (k == ERR_OK && (k = io_write(fd, str_n((const char *)h, sizeof *h), SEARCH_TMP, e)) == ERR_OK &&
+	    (k = io_write(fd, buf_str(&crcs), SEARCH_TMP, e)) == ERR_OK)
+		k = io_write(fd, payload, SEARCH_TMP, e);
 	search_name(name, h->seg);
 	if (k == ERR_OK && renameat(s->dirfd, SEARCH_TMP, s->dirfd, name) < 0)
 		k = err_sys(e, errno, "name %s", name);

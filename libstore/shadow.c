@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../libbase/vec.h"
 #include "shadow.h"
-
-enum { FIRST_ROOM = 64 };
 
 enum err_kind shadow_new(const struct store *s, struct shadow **out, struct err *e)
 {
@@ -59,17 +58,10 @@ void shadow_free(struct shadow **out)
 
 static void add_gap(struct shadow *sh, struct gap g)
 {
-	if (sh->n_gaps == sh->cap_gaps) {
-		size_t cap = sh->cap_gaps > 0 ? sh->cap_gaps * 2 : FIRST_ROOM;
-		struct gap *v = realloc(sh->gap, cap * sizeof *v);
-
-		sh->no_memory = sh->no_memory || v == NULL;
-		if (v == NULL)
-			return;
-		sh->gap = v;
-		sh->cap_gaps = cap;
-	}
-	sh->gap[sh->n_gaps++] = g;
+	if (vec_room(&sh->gap, sh->n_gaps, &sh->cap_gaps, sizeof g))
+		sh->gap[sh->n_gaps++] = g;
+	else
+		sh->no_memory = true;
 }
 
 static void on_damage(void *ctx, const struct journal_damage *d)
@@ -109,15 +101,9 @@ static void add_large(struct shadow *sh, uint64_t id)
 {
 	struct large_ids *ids = &sh->named;
 
-	if (ids->n == ids->cap) {
-		size_t cap = ids->cap > 0 ? ids->cap * 2 : FIRST_ROOM;
-		uint64_t *v = realloc(ids->v, cap * sizeof *v);
-
-		sh->no_memory = sh->no_memory || v == NULL;
-		if (v == NULL)
-			return;
-		ids->v = v;
-		ids->cap = cap;
+	if (!vec_room(&ids->v, ids->n, &ids->cap, sizeof *ids->v)) {
+		sh->no_memory = true;
+		return;
 	}
 	ids->v[ids->n++] = id;
 	ids->sorted = false;

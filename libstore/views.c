@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../libbase/buf.h"
+#include "../libbase/vec.h"
 #include "index_int.h"
 #include "mailbox_int.h"
 
@@ -135,15 +136,7 @@ static void add_name(struct names *l, struct str name)
 {
 	char *copy = malloc(name.n + 1);
 
-	if (l->n == l->cap) {
-		size_t cap = l->cap > 0 ? l->cap * 2 : 16;
-		struct str *v = realloc(l->v, cap * sizeof *v);
-
-		l->no_memory = l->no_memory || v == NULL;
-		l->v = v != NULL ? v : l->v;
-		l->cap = v != NULL ? cap : l->cap;
-	}
-	if (copy == NULL || l->n == l->cap) {
+	if (copy == NULL || !vec_room(&l->v, l->n, &l->cap, sizeof *l->v)) {
 		l->no_memory = true;
 		free(copy);
 		return;
