@@ -315,7 +315,7 @@ static size_t put_word(char *out, uint64_t *r)
 
 static void make_words(struct worker *w, char *m, long number, bool rare)
 {
-	uint64_t r = 0x9e3779b97f4a7c15u * (uint64_t)(number + 1) + (uint64_t)w->ix;
+	uint64_t r = 0x9e3779b97f4a7c15u * (uint64_t)((number + 1) * w->o->connections + w->ix);
 	size_t n = (size_t)sprintf(m, "From: Sender %ld <sender%ld@example.org>\r\nTo: <someone@%s>\r\n"
 	    "Date: Sat, 21 Nov 2026 12:00:00 +0000\r\nMessage-ID: <words.%d.%ld@example.org>\r\nSubject: ",
 	    number % 97, number % 97, w->o->domain, w->ix, number), col = 0;
@@ -349,7 +349,7 @@ static void run_fill_words(struct worker *w, long ops)
 	for (long n = 0; n < ops; sent++) {
 		say(w, "%u APPEND %s", ++w->tag, w->o->mailbox);
 		for (long k = 0; k < batch && n < ops; k++, n++) {
-			make_words(w, w->message, n, n == ops / 2);
+			make_words(w, w->message, n, w->ix == 0 && n == ops / 2);
 			say(w, " {%zu+}\r\n", w->o->size);
 			put(w, w->message, w->o->size);
 		}
