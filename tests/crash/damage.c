@@ -775,8 +775,10 @@ static void make_template(struct dir *d, bool is_small)
 	model = is_small ? small : big;
 	without_index = is_small;
 	if (pid == 0) {
-		struct store *s = open_rebooted(d, false);
+		struct store *s;
 
+		tap_helper = true;
+		s = open_rebooted(d, false);
 		fill(s, is_small ? SMALL_MESSAGES : MESSAGES);
 		learn(s);
 		if (!is_small)
