@@ -21,6 +21,7 @@ struct workload {
 	uint32_t segment_octets;	/* 0: as usual */
 	bool forgets;			/* what is expunged can't be brought back: compaction takes it */
 	bool compress, copies, searches;
+	bool purges;			/* an index of a later time does not know what can still be brought back */
 };
 extern const struct workload workloads[];
 extern const size_t n_workloads;
