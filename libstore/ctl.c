@@ -476,6 +476,54 @@ static enum err_kind apply_expunge(struct ctl_slot *slot, const struct journal_v
 	return ERR_OK;
 }
 
+/* Where the names end that are told; told_keywords may hold anything. */
+static size_t told_end(const struct ctl_slot *slot)
+{
+	size_t at = 0;
+
+	for (uint32_t i = 0; i < slot->n_told && at < sizeof slot->told_keywords; i++)
+		at += strnlen(slot->told_keywords + at, sizeof slot->told_keywords - at) + 1;
+	return at;
+}
+
+static bool tell_keyword(struct ctl_slot *slot, struct str name)
+{
+	size_t at = told_end(slot);
+
+	if (name.n == 0 || str_has(name, '\0') || at + name.n + 1 > sizeof slot->told_keywords)
+		return false;
+	memcpy(slot->told_keywords + at, name.p, name.n);
+	slot->told_keywords[at + name.n] = '\0';
+	slot->n_told++;
+	return true;
+}
+
+bool ctl_told_keywords(const struct ctl_slot *slot, struct index_keywords *kw)
+{
+	size_t at = 0;
+
+	memset(kw, 0, sizeof *kw);
+	if (slot->n_told != slot->n_keywords || slot->n_told > STORE_KEYWORDS_MAX)
+		return false;
+	for (; kw->n < slot->n_told; kw->n++) {
+		size_t left = sizeof slot->told_keywords - at, n = strnlen(slot->told_keywords + at, left);
+
+		if (n == 0 || n == left || n > STORE_KEYWORD_MAX_OCTETS)
+			return false;
+		memcpy(kw->name[kw->n], slot->told_keywords + at, n);
+		kw->octets[kw->n] = (uint8_t)n;
+		at += n + 1;
+	}
+	return true;
+}
+
+void ctl_tell_keywords(struct ctl_slot *slot, const struct index_keywords *kw)
+{
+	slot->n_told = 0;
+	for (size_t i = 0; i < kw->n && tell_keyword(slot, str_n(kw->name[i], kw->octets[i])); i++)
+		;
+}
+
 static enum err_kind apply_keyword(struct ctl_slot *slot, const struct journal_view *v, struct err *e)
 {
 	struct rec_keyword kw;
@@ -483,6 +531,8 @@ static enum err_kind apply_keyword(struct ctl_slot *slot, const struct journal_v
 
 	if (!rec_get_keyword(v->payload, &kw, &name))
 		return corrupt(v, e);
+	if (kw.bit == slot->n_keywords && slot->n_told == slot->n_keywords)
+		(void)tell_keyword(slot, name);
 	if (kw.bit >= slot->n_keywords)
 		slot->n_keywords = kw.bit + 1;
 	return ERR_OK;

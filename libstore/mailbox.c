@@ -27,7 +27,7 @@ static void copy_slot(struct mailbox *mb, struct ctl_slot *slot, bool recent)
 	mb->takes_recent = recent;
 	mb->n_recent = mb->recent_to - mb->recent_from < mb->n_messages ?
 	    mb->recent_to - mb->recent_from : mb->n_messages;
-	mb->kw_known = slot->n_keywords == 0;
+	mb->kw_known = ctl_told_keywords(slot, &mb->kw);
 	mb->first_unseen = slot->first_unseen;
 	mb->unseen_modseq = slot->unseen_modseq;
 	if (recent)
@@ -80,21 +80,31 @@ enum err_kind mailbox_open(struct store *s, struct str name, bool recent, struct
 	return ERR_OK;
 }
 
-/* What a loaded view knows spares the next SELECT the loading. Not worth waiting for the lock. */
-static void tell_first_unseen(struct mailbox *mb)
+static void tell_first_unseen(struct mailbox *mb, struct ctl_slot *slot)
 {
-	struct ctl_slot *slot = mb->loaded && mb->n_gone == 0 ? ctl_find_id(mb->s, mb->id) : NULL;
 	bool known;
+	size_t ix;
 
-	if (slot == NULL || slot->modseq != mb->modseq || slot->unseen_modseq == slot->modseq || !store_try_lock(mb->s))
+	if (!mb->loaded || mb->n_gone > 0 || slot->modseq != mb->modseq || slot->n_messages != mb->n)
+		return;
+	ix = mailbox_first_unseen(mb, &known);
+	slot->first_unseen = ix < mb->n ? (uint32_t)ix + 1 : 0;
+	slot->unseen_modseq = slot->modseq;
+}
+
+/* What a view knows spares the next SELECT the loading. Not worth waiting for the lock. */
+static void tell_slot(struct mailbox *mb)
+{
+	struct ctl_slot *slot = ctl_find_id(mb->s, mb->id);
+
+	if (slot == NULL || (slot->unseen_modseq == slot->modseq && slot->n_told == slot->n_keywords) ||
+	    !store_try_lock(mb->s))
 		return;
 	slot = ctl_find_id(mb->s, mb->id);
-	if (slot != NULL && slot->modseq == mb->modseq && slot->n_messages == mb->n) {
-		size_t ix = mailbox_first_unseen(mb, &known);
-
-		slot->first_unseen = ix < mb->n ? (uint32_t)ix + 1 : 0;
-		slot->unseen_modseq = slot->modseq;
-	}
+	if (slot != NULL)
+		tell_first_unseen(mb, slot);
+	if (slot != NULL && mb->kw_known && mb->kw.n == slot->n_keywords)
+		ctl_tell_keywords(slot, &mb->kw);
 	store_unlock(mb->s);
 }
 
@@ -105,7 +115,7 @@ void mailbox_close(struct mailbox **out)
 
 	if (mb == NULL)
 		return;
-	tell_first_unseen(mb);
+	tell_slot(mb);
 	for (at = &mb->s->mailboxes; *at != NULL; at = &(*at)->next) {
 		if (*at == mb) {
 			*at = mb->next;
@@ -861,7 +871,7 @@ enum err_kind mailbox_load(struct mailbox *mb, struct err *e)
 	if (k == ERR_OK && mb->n < mb->n_messages)
 		k = fill_up(mb, e);
 	if (k == ERR_OK)
-		tell_first_unseen(mb);
+		tell_slot(mb);
 	return k;
 }
 

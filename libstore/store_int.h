@@ -33,9 +33,10 @@
 #include "views.h"
 
 enum {
-	CTL_VERSION = 7,		/* changes with the structs below: an older file is made anew from the journal */
+	CTL_VERSION = 8,		/* changes with the structs below: an older file is made anew from the journal */
 	CTL_HEAD_OCTETS = 1024,
-	CTL_SLOTS_FIRST = 8,
+	CTL_SLOTS_FIRST = 6,		/* with the head a page */
+	TOLD_KEYWORDS_OCTETS = 120,
 	LOCK_WAIT_MS = 10000,
 	RECENT_NONE = 0,
 };
@@ -83,8 +84,9 @@ struct ctl_slot {
 	uint32_t recent_uid;		/* UIDs from here on are \Recent for the next SELECT */
 	uint32_t first_unseen;		/* its place, from 1; 0: all are seen. True while modseq is unseen_modseq; nothing but a
 					 * convenience: SELECT need not load the messages */
-	uint32_t reserved;
+	uint32_t n_told;		/* names in told_keywords; all of them when it is n_keywords: a convenience, too */
 	uint64_t unseen_modseq;
+	char told_keywords[TOLD_KEYWORDS_OCTETS];	/* by their bits, each with a NUL behind it */
 	uint32_t id, state;		/* enum mailbox_state; state 0: free */
 	uint32_t uidvalidity, uidnext;
 	uint32_t n_messages, n_unseen;
@@ -196,6 +198,11 @@ enum err_kind ctl_apply(struct store *s, const struct journal_view *v, struct er
 /* Of whatever boot: what the control file says of itself is true. */
 bool ctl_head_is_sound(const struct store *s);
 bool ctl_slot_is_sound(const struct ctl_slot *slot);
+struct index_keywords;
+/* The keyword names that the slot tells; false when it does not know all of them. */
+bool ctl_told_keywords(const struct ctl_slot *slot, struct index_keywords *kw);
+/* Tells them, where there is room for them. Under the lock. */
+void ctl_tell_keywords(struct ctl_slot *slot, const struct index_keywords *kw);
 /* The payload of a REC_SNAPSHOT for the slots as they are. */
 bool ctl_snapshot(const struct store *s, struct buf *out);
 
