@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* Keywords and views in the index, and everything that is no message said again for compaction.
  * A view's row holds the bits of VIEW_UIDS UIDs; one without bits is not there. */
+#include <errno.h>
 #include <string.h>
 
 #include "index_int.h"
@@ -149,6 +150,7 @@ bool view_row_ranges(struct str key, struct str row, struct buf *out)
 struct slice {
 	struct index_cursor *at;
 	size_t octets;			/* said */
+	bool no_memory;
 	bool (*each)(void *, enum rec_type, struct str, struct str, struct str);
 	void *ctx;
 };
@@ -199,6 +201,9 @@ static bool view_row(void *ctx, struct str key, struct str value)
 		view.n_ranges = (uint32_t)(ranges.n / sizeof(struct uid_range));
 		more = say(l, REC_VIEW, str_n((const char *)&view, sizeof view), name,
 		    buf_str(&ranges));
+	} else {
+		l->no_memory = true;	/* what is not said again would be lost with its segment */
+		more = false;
 	}
 	buf_free(&ranges);
 	return more || go_on_behind(l, key);
@@ -222,11 +227,13 @@ static enum err_kind family(struct store *s, struct slice *l, struct err *e)
 {
 	char tag = l->at->key[0];
 	struct str from = str_n(l->at->key, l->at->n);
+	enum err_kind k;
 
 	l->at->done = true;
 	if (tag == 'A')
 		return attrs_from(s, l->at, attr_row, l, e);
-	return row_scan(s, from, str_n(&tag, 1), tag == 'K' ? keyword_row : view_row, l, e);
+	k = row_scan(s, from, str_n(&tag, 1), tag == 'K' ? keyword_row : view_row, l, e);
+	return k == ERR_OK && l->no_memory ? err_set(e, ERR_TEMP, ENOMEM, "no memory to say a view again") : k;
 }
 
 enum err_kind index_set_slice(struct store *s, struct index_cursor *at,
@@ -234,7 +241,7 @@ enum err_kind index_set_slice(struct store *s, struct index_cursor *at,
     void *ctx, struct err *e)
 {
 	static const char families[] = "AKV";
-	struct slice l = { at, 0, each, ctx };
+	struct slice l = { at, 0, false, each, ctx };
 	size_t i = at->n > 0 ? (size_t)(strchr(families, at->key[0]) - families) : 0;
 	enum err_kind k = ERR_OK;
 
