@@ -31,7 +31,8 @@ QUERIES = [
     ("two letters: no index can help", b"TEXT zz"),
 ]
 ABOUT = """\
-Chosen by measurement, on 4,000 messages of the same kind (4.4 KB each; sizes in percent of the mail; how many of the 4,000 would be read in vain):
+Chosen on these estimates, made once on 4,000 messages of the same kind (4.4 KB each) with a program that was not kept; sizes in percent of the mail,
+and how many of the 4,000 would be read in vain:
 
 | index | size | "qqqq" | "xmas" | "vibrant" | "thly ponmic" | "thing" |
 |---|---|---|---|---|---|---|
@@ -39,7 +40,7 @@ Chosen by measurement, on 4,000 messages of the same kind (4.4 KB each; sizes in
 | signature, 4,096 bits | 10.9 % | 716 | 100 | 315 | 608 | 2,229 |
 | trigram lists, 2^13 keys | 15 % | 608 | 46 | 237 | 509 | 2,222 |
 | **trigram lists, 2^15 keys** | 20 % | 107 | 7 | 172 | 422 | 2,207 |
-| trigram lists, no two trigrams share one | 29 % | 48 | 2 | 139 | 410 | 2,206 |
+| trigram lists, 2^18 keys: hardly two share one | 29 % | 48 | 2 | 139 | 410 | 2,206 |
 | lists of four octets, 2^16 keys | 41 % | 688 | 170 | 10 | 26 | 1,200 |
 
 A message read in vain costs about 5 us, so a fifth of the mail's size for few of them is the better bargain than a tenth; four octets would cost twice
