@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from imap import bad, no, ok
 from penny import Instance, Tap, PASSWORD
 
 tap = Tap()
@@ -22,24 +23,6 @@ def wire(user, select=b"SELECT INBOX"):
     if select:
         ok(w, select)
     return w
-
-
-def ok(w, data, tag=b"t"):
-    lines = w.imap(tag, data)
-    assert lines[-1].startswith(tag + b" OK"), lines[-3:]
-    return lines
-
-
-def no(w, data, code=b"", tag=b"t"):
-    lines = w.imap(tag, data)
-    assert lines[-1].startswith(tag + b" NO " + code), lines[-3:]
-    return lines
-
-
-def bad(w, data, tag=b"t"):
-    lines = w.imap(tag, data)
-    assert lines[-1].startswith(tag + b" BAD"), lines[-3:]
-    return lines
 
 
 def fill(user, n, select=b"SELECT INBOX"):

@@ -6,6 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from imap import bad, no, ok
 from penny import Instance, Tap, PASSWORD
 
 tap = Tap()
@@ -37,23 +38,6 @@ def wire(user, select=b"SELECT INBOX"):
     if select:
         ok(w, select)
     return w
-
-
-def ok(w, data, tag=b"t"):
-    lines = w.imap(tag, data)
-    assert lines[-1].startswith(tag + b" OK"), lines[-3:]
-    return lines
-
-
-def no(w, data, code=b"", tag=b"t"):
-    lines = w.imap(tag, data)
-    assert lines[-1].startswith(tag + b" NO " + code), lines[-3:]
-    return lines
-
-
-def bad(w, data, tag=b"t"):
-    lines = w.imap(tag, data)
-    assert lines[-1].startswith(tag + b" BAD"), lines[-3:]
 
 
 def deliver(port, hello, rcpt, octets, params=b""):
