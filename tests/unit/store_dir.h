@@ -127,6 +127,17 @@ static inline uint32_t put_message(struct store *s, uint32_t mailbox, struct str
 	return uid;
 }
 
+/* 0 when there is none. */
+static inline uint32_t mailbox_id(struct store *s, const char *name)
+{
+	struct arena *a = arena_new(4096);
+	struct mailbox_info i = { .id = 0 };
+
+	(void)!store_find(s, a, str_of(name), &i, NULL);
+	arena_free(&a);
+	return i.id;
+}
+
 static inline struct mailbox *mailbox_at_name(struct store *s, const char *name)
 {
 	struct mailbox *mb = NULL;

@@ -16,16 +16,6 @@ const char *__lsan_default_suppressions(void)
 
 enum { KILL_ROUNDS = 12 };
 
-static uint32_t id_of(struct store *s, const char *name)
-{
-	struct arena *a = arena_new(4096);
-	struct mailbox_info i = { .id = 0 };
-
-	(void)!store_find(s, a, str_of(name), &i, NULL);
-	arena_free(&a);
-	return i.id;
-}
-
 static enum err_kind set1(struct store *s, uint32_t mailbox, const char *owner, const char *name,
     struct str value)
 {
@@ -83,7 +73,7 @@ static const size_t lengths[] = { 0, 1, 3899, 3900, 3901, 7800, 40000, ATTR_VALU
 
 static void test_values(struct store *s)
 {
-	uint32_t inbox = id_of(s, "INBOX");
+	uint32_t inbox = mailbox_id(s, "INBOX");
 	char name[32];
 
 	for (size_t i = 0; i < COUNTOF(lengths); i++) {
@@ -121,7 +111,7 @@ static void test_acl(struct store *s)
 		{ ATTR_ACL, STR_INIT(""), STR_INIT("bob"), STR_INIT("lrswipkxtea"), 0 },
 		{ ATTR_ACL, STR_INIT(""), STR_INIT("anyone"), STR_INIT("l"), 0 },
 	};
-	uint32_t inbox = id_of(s, "INBOX");
+	uint32_t inbox = mailbox_id(s, "INBOX");
 	struct arena *a = arena_new(ATTR_ARENA_OCTETS);
 	struct attr *v;
 	size_t n, before = count(s, inbox);
@@ -140,7 +130,7 @@ static void test_acl(struct store *s)
 static void test_refusals(struct store *s)
 {
 	char long_name[ATTR_NAME_MAX_OCTETS + 2];
-	uint32_t inbox = id_of(s, "INBOX");
+	uint32_t inbox = mailbox_id(s, "INBOX");
 	struct attr two[] = {
 		{ ATTR_METADATA, STR_INIT(""), STR_INIT("/fine"), STR_INIT("x"), 0 },
 		{ ATTR_METADATA, STR_INIT(""), STR_INIT(""), STR_INIT("x"), 0 },
@@ -195,26 +185,26 @@ static void test_limits(struct store *s)
 
 static void test_names(struct store *s)
 {
-	uint32_t box, inbox = id_of(s, "INBOX"), again;
+	uint32_t box, inbox = mailbox_id(s, "INBOX"), again;
 	size_t n;
 
 	REQUIRE(store_create(s, STR("a/b"), &box, NULL) == ERR_OK);
 	CHECK(set1(s, box, "", "/c", STR("follows")) == ERR_OK &&
 	    set1(s, box, "me", "/d", octets(9000)) == ERR_OK);
-	CHECK(store_rename(s, STR("a"), STR("x"), NULL) == ERR_OK && id_of(s, "x/b") == box);
+	CHECK(store_rename(s, STR("a"), STR("x"), NULL) == ERR_OK && mailbox_id(s, "x/b") == box);
 	CHECK(is(s, box, "", "/c", STR("follows")) && is(s, box, "me", "/d", octets(9000)));
 	CHECK(store_delete(s, STR("x/b"), NULL) == ERR_OK && count(s, box) == 9999);
 	REQUIRE(store_create(s, STR("x/b"), &again, NULL) == ERR_OK);
 	CHECK(again != box && count(s, again) == 0);
-	CHECK(set1(s, id_of(s, "x"), "", "/c", STR("goes")) == ERR_OK);
+	CHECK(set1(s, mailbox_id(s, "x"), "", "/c", STR("goes")) == ERR_OK);
 	CHECK(store_delete(s, STR("x"), NULL) == ERR_OK);	/* \Noselect: x/b is below */
-	CHECK(count(s, id_of(s, "x")) == 9999);
+	CHECK(count(s, mailbox_id(s, "x")) == 9999);
 	n = count(s, inbox);
 	CHECK(n > 2 && store_rename(s, STR("INBOX"), STR("old"), NULL) == ERR_OK);
-	CHECK(id_of(s, "old") == inbox && id_of(s, "INBOX") != inbox);
-	CHECK(count(s, inbox) == n && count(s, id_of(s, "INBOX")) == n);
-	CHECK(is(s, id_of(s, "INBOX"), "alice", "/c", STR("2")));
-	CHECK(set1(s, id_of(s, "INBOX"), "alice", "/c", STR("new")) == ERR_OK &&
+	CHECK(mailbox_id(s, "old") == inbox && mailbox_id(s, "INBOX") != inbox);
+	CHECK(count(s, inbox) == n && count(s, mailbox_id(s, "INBOX")) == n);
+	CHECK(is(s, mailbox_id(s, "INBOX"), "alice", "/c", STR("2")));
+	CHECK(set1(s, mailbox_id(s, "INBOX"), "alice", "/c", STR("new")) == ERR_OK &&
 	    is(s, inbox, "alice", "/c", STR("2")));
 	CHECK(set1(s, inbox, "alice", "/c", STR("old")) == ERR_OK);
 }
@@ -252,13 +242,13 @@ static uint64_t digest(struct store *s)
 
 static bool other_sets(struct store *s)
 {
-	return set1(s, id_of(s, "INBOX"), "", "/from/elsewhere", STR("seen")) == ERR_OK;
+	return set1(s, mailbox_id(s, "INBOX"), "", "/from/elsewhere", STR("seen")) == ERR_OK;
 }
 
 /* Sets without end, each value telling its number; killed from outside. */
 static bool other_counts(struct store *s)
 {
-	uint32_t inbox = id_of(s, "INBOX");
+	uint32_t inbox = mailbox_id(s, "INBOX");
 	char value[32], name[32];
 
 	for (unsigned i = 1;; i++) {
@@ -311,14 +301,14 @@ static void test_killed(void)
 
 		kill_one(&d, &acknowledged);
 		s = store_at(&d);
-		if (attr_get(s, id_of(s, "INBOX"), a, ATTR_METADATA, STR(""), STR("/last"), &v,
+		if (attr_get(s, mailbox_id(s, "INBOX"), a, ATTR_METADATA, STR(""), STR("/last"), &v,
 		    NULL) == ERR_OK)
 			last = (unsigned)strtoul(v.p, NULL, 10);
 		CHECK_AT(last >= acknowledged && last <= acknowledged + 1, round);
 		snprintf(name, sizeof name, "/n/%u", last % 50);
 		snprintf(value, sizeof value, "%u", last);
-		CHECK_AT(last == 0 || is(s, id_of(s, "INBOX"), "", name, str_of(value)), round);
-		CHECK_AT(set1(s, id_of(s, "INBOX"), "", "/last", STR("0")) == ERR_OK, round);
+		CHECK_AT(last == 0 || is(s, mailbox_id(s, "INBOX"), "", name, str_of(value)), round);
+		CHECK_AT(set1(s, mailbox_id(s, "INBOX"), "", "/last", STR("0")) == ERR_OK, round);
 		store_close(&s);
 		arena_free(&a);
 	}
@@ -345,7 +335,7 @@ static void run_all(void)
 	test_refusals(s);
 	test_limits(s);
 	test_names(s);
-	CHECK(other_session(&d, "sets") && is(s, id_of(s, "INBOX"), "", "/FROM/elsewhere",
+	CHECK(other_session(&d, "sets") && is(s, mailbox_id(s, "INBOX"), "", "/FROM/elsewhere",
 	    STR("seen")));
 	before = digest(s);
 	CHECK(store_rebuild(s, &r, NULL) == ERR_OK && r.n_damaged == 0 && digest(s) == before);

@@ -46,16 +46,6 @@ static struct list *list_gone(struct store *s)
 	return &l;
 }
 
-static uint32_t id_of(struct store *s, const char *name)
-{
-	struct arena *a = arena_new(4096);
-	struct mailbox_info i = { .id = 0 };
-
-	(void)!store_find(s, a, str_of(name), &i, NULL);
-	arena_free(&a);
-	return i.id;
-}
-
 static struct str text_of(uint32_t i)
 {
 	static char text[400];
@@ -79,7 +69,7 @@ static size_t undelete(struct store *s, uint32_t mailbox, const uint32_t *uids, 
 {
 	size_t back = SIZE_MAX;
 
-	CHECK(store_undelete(s, mailbox, uids, n, id_of(s, to), &back, NULL) == ERR_OK);
+	CHECK(store_undelete(s, mailbox, uids, n, mailbox_id(s, to), &back, NULL) == ERR_OK);
 	return back;
 }
 
@@ -113,7 +103,7 @@ static void test_back_again(void)
 
 	for (uint32_t i = 1; i <= 4; i++)
 		CHECK(put_message(s, MAILBOX_INBOX, text_of(i), 0, STR("D: x\r\n")) == i);
-	inbox = id_of(s, "INBOX");
+	inbox = mailbox_id(s, "INBOX");
 	REQUIRE(store_create(s, STR("box"), NULL, NULL) == ERR_OK);
 	mb = mailbox_at_name(s, "INBOX");
 	CHECK(mailbox_store_flags(mb, (uint32_t[]){ 1 }, 1, &first, NULL, NULL, NULL) == ERR_OK);
@@ -210,13 +200,13 @@ static void test_limits(void)
 	store_dir_retain_octets = 700;	/* room for the last two */
 	s = store_at(&d);
 	CHECK(list_gone(s)->n_messages == 2 && list_gone(s)->uids[0] == 4 && list_gone(s)->uids[1] == 5);
-	CHECK(undelete(s, id_of(s, "INBOX"), (uint32_t[]){ 1, 2 }, 2, "INBOX") == 0);
+	CHECK(undelete(s, mailbox_id(s, "INBOX"), (uint32_t[]){ 1, 2 }, 2, "INBOX") == 0);
 	store_close(&s);
 	store_dir_retain_octets = UINT64_MAX;
 	store_dir_retain_ms = 0;
 	s = store_at(&d);
 	CHECK(list_gone(s)->n_messages == 0);
-	CHECK(undelete(s, id_of(s, "INBOX"), (uint32_t[]){ 5 }, 1, "INBOX") == 0);
+	CHECK(undelete(s, mailbox_id(s, "INBOX"), (uint32_t[]){ 5 }, 1, "INBOX") == 0);
 	store_close(&s);
 	store_dir_retain_ms = WEEK_MS;
 	s = store_at(&d);
@@ -262,7 +252,7 @@ static void fill_and_expunge(struct store *s, uint32_t *out_box)
 	for (uint32_t i = 1; i <= 20; i++)
 		uids[i - 1] = i;
 	/* live in INBOX and expunged in box: octets are shared */
-	CHECK(mailbox_copy(mb, uids, 20, id_of(s, "INBOX"), false, from, to, &n, &validity, NULL) == ERR_OK && n == 20);
+	CHECK(mailbox_copy(mb, uids, 20, mailbox_id(s, "INBOX"), false, from, to, &n, &validity, NULL) == ERR_OK && n == 20);
 	mailbox_close(&mb);
 	for (n = 0; n < MANY - 10; n++)
 		uids[n] = (uint32_t)n + 1;
@@ -376,7 +366,7 @@ static void test_large(void)
 	struct dir d = dir_make();
 	struct store *s = store_at(&d);
 	char *text = malloc(LARGE_OCTETS);
-	uint32_t inbox = id_of(s, "INBOX");
+	uint32_t inbox = mailbox_id(s, "INBOX");
 	struct store_compact_result r;
 	struct mailbox *mb;
 

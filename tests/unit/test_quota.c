@@ -33,16 +33,6 @@ static struct store *open_store(const struct dir *d)
 	return s;
 }
 
-static uint32_t id_of(struct store *s, const char *name)
-{
-	struct arena *a = arena_new(4096);
-	struct mailbox_info i = { .id = 0 };
-
-	(void)!store_find(s, a, str_of(name), &i, NULL);
-	arena_free(&a);
-	return i.id;
-}
-
 static enum err_kind add(struct store *s, uint32_t mailbox, size_t octets, bool delivered)
 {
 	static char text[200 * 1024];
@@ -103,7 +93,7 @@ static enum err_kind copy(struct store *s, const char *from, uint32_t uid, const
 	struct mailbox *mb = mailbox_at_name(s, from);
 	uint32_t src, dst, validity;
 	size_t n;
-	enum err_kind k = mailbox_copy(mb, &uid, 1, id_of(s, to), move, &src, &dst, &n, &validity,
+	enum err_kind k = mailbox_copy(mb, &uid, 1, mailbox_id(s, to), move, &src, &dst, &n, &validity,
 	    NULL);
 
 	mailbox_close(&mb);
@@ -198,11 +188,11 @@ static void test_roots(void)
 	CHECK(add(s, deep, MESSAGE_OCTETS, false) == ERR_OK &&
 	    add(s, deep, MESSAGE_OCTETS, false) == ERR_OK);
 	CHECK(add(s, deep, MESSAGE_OCTETS, false) == ERR_QUOTA);	/* lists/a: 2 messages */
-	CHECK(add(s, id_of(s, "lists"), 4 * MESSAGE_OCTETS, false) == ERR_QUOTA);
-	CHECK(add(s, id_of(s, "lists"), 3 * MESSAGE_OCTETS, false) == ERR_OK);
+	CHECK(add(s, mailbox_id(s, "lists"), 4 * MESSAGE_OCTETS, false) == ERR_QUOTA);
+	CHECK(add(s, mailbox_id(s, "lists"), 3 * MESSAGE_OCTETS, false) == ERR_OK);
 	CHECK(uses(s, "lists", 5 * MESSAGE_OCTETS, 3) && uses(s, "lists/a", 2 * MESSAGE_OCTETS, 2));
 	CHECK(uses(s, "", 5 * MESSAGE_OCTETS, 3) &&
-	    add(s, id_of(s, "listsx"), MESSAGE_OCTETS, false) == ERR_OK);
+	    add(s, mailbox_id(s, "listsx"), MESSAGE_OCTETS, false) == ERR_OK);
 	/* a move within a root is not held against it; one into it is */
 	CHECK(limit(s, "lists/a", QUOTA_UNLIMITED, QUOTA_UNLIMITED) == ERR_OK);
 	CHECK(copy(s, "lists", 1, "lists/a", false) == ERR_QUOTA &&
@@ -248,7 +238,7 @@ static void test_lost(void)
 		CHECK_AT(add(s, MAILBOX_INBOX, MESSAGE_OCTETS, false) == ERR_OK, i);
 		uids[i] = i + 1;
 	}
-	CHECK(add(s, id_of(s, "box"), 2500, false) == ERR_OK);
+	CHECK(add(s, mailbox_id(s, "box"), 2500, false) == ERR_OK);
 	mb = mailbox_at_name(s, "INBOX");
 	CHECK(mailbox_expunge(mb, uids, 98, false, NULL, NULL) == ERR_OK);
 	mailbox_close(&mb);
@@ -260,8 +250,8 @@ static void test_lost(void)
 	REQUIRE(system(cmd) == 0);
 	s = open_store(&d);
 	CHECK(uses(s, "", 2 * MESSAGE_OCTETS + 2500, 3) && uses(s, "box", 2500, 1));
-	CHECK(add(s, id_of(s, "box"), 501, false) == ERR_QUOTA &&
-	    add(s, id_of(s, "box"), 500, false) == ERR_OK);
+	CHECK(add(s, mailbox_id(s, "box"), 501, false) == ERR_QUOTA &&
+	    add(s, mailbox_id(s, "box"), 500, false) == ERR_OK);
 	store_close(&s);
 	store_dir_segment = 0;
 	dir_remove(&d);
