@@ -309,4 +309,3 @@ enum err_kind check_index(struct check *c, struct err *e)
 		k = err_set(e, ERR_TEMP, ENOMEM, "no memory to compare the index");
 	return k;
 }
-

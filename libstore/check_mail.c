@@ -398,4 +398,3 @@ enum err_kind check_files(struct check *c, struct err *e)
 	c->n_left = c->n_leftovers = kept;
 	return c->no_memory ? err_set(e, ERR_TEMP, ENOMEM, "no memory to check files") : ERR_OK;
 }
-
