@@ -161,6 +161,8 @@ void sync_tell(struct imap_session *s, bool may_expunge)
 		return;
 	}
 	s->rescan |= changed;
+	if (may_expunge)
+		store_let_go(s->store);
 	if (may_expunge && mailbox_has_gone(s->mb))
 		mailbox_expel(s->mb, tell_expunge, s);
 	mailbox_counters(s->mb, &now);

@@ -299,6 +299,12 @@ void journal_forget(struct journal *j, uint32_t seg)
 	segment_forget(j, seg);
 }
 
+void journal_forget_before(struct journal *j, uint32_t first)
+{
+	while (j->n > 0 && j->segs[0]->number < first)
+		segment_forget(j, j->segs[0]->number);
+}
+
 enum err_kind journal_range(struct journal *j, uint32_t *out_first, uint32_t *out_last, struct err *e)
 {
 	int fd = openat(j->dirfd, "journal", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);

@@ -136,6 +136,8 @@ bool journal_reaches(struct journal *j, struct journal_pos pos);
 bool journal_header_damaged(struct journal *j, uint32_t seg);
 /* Forgets what is known of a segment: its file was replaced. No view of it may be in use. */
 void journal_forget(struct journal *j, uint32_t seg);
+/* The same for all segments before `first`. */
+void journal_forget_before(struct journal *j, uint32_t first);
 /* Lowest and highest segment number there are; ERR_NOENT when there is none. */
 enum err_kind journal_range(struct journal *j, uint32_t *out_first, uint32_t *out_last, struct err *e)
     CHECKED;

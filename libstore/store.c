@@ -139,6 +139,11 @@ void store_maildrop_unlock(struct store *s)
 		flock(s->maildrop_fd, LOCK_UN);
 }
 
+void store_let_go(struct store *s)
+{
+	journal_forget_before(s->journal, s->ctl->first_seg);
+}
+
 /* -- notification -- */
 
 static enum err_kind touch_wake_file(struct store *s, struct err *e)

@@ -97,6 +97,10 @@ void store_watch_drain(struct store *s);
  * read of shared memory, no system call. */
 uint64_t store_change_count(const struct store *s);
 
+/* Gives back what this process still holds of segments that compaction removed, whose space is only then free. To be called
+ * now and then by who keeps a store open for long, while no message is open and no record is in use. */
+void store_let_go(struct store *s);
+
 /* Makes everything durable that this process appended with append.sync_later. */
 enum err_kind store_sync(struct store *s, struct err *e) CHECKED;
 

@@ -419,6 +419,20 @@ static void test_large(void)
 	dir_remove(&d);
 }
 
+/* Files of segments that are removed and yet take space, as this process holds them. */
+static size_t segments_held(void)
+{
+	char line[600];
+	size_t n = 0;
+	FILE *f = fopen("/proc/self/maps", "r");
+
+	REQUIRE(f != NULL);
+	while (fgets(line, sizeof line, f) != NULL)
+		n += strstr(line, ".seg (deleted)") != NULL;
+	fclose(f);
+	return n;
+}
+
 static void test_purge(void)
 {
 	struct dir d = dir_make();
@@ -437,6 +451,9 @@ static void test_purge(void)
 	CHECK(list_gone(s)->n_messages == 0);
 	CHECK(mailbox_refresh(mb, NULL, NULL) == ERR_OK);
 	mailbox_expel(mb, NULL, NULL);
+	CHECK(segments_held() > 0);
+	store_let_go(s);
+	CHECK(segments_held() == 0);
 	CHECK(mailbox_n(mb) == 1 && mailbox_at(mb, 0)->uid == 2 && last_is(mb, 2, ""));
 	mailbox_close(&mb);
 	CHECK(store_check(s, NULL, NULL, &n_bad, NULL) == ERR_OK && n_bad == 0);
