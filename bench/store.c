@@ -35,6 +35,7 @@ enum {
 	MAILBOX_USERS_MAX = 1000000,
 	DELIVERIES = 1000,
 	PATH_OCTETS = 4096,
+	USER_DIRS = 1000,
 };
 
 struct bench {
@@ -537,7 +538,7 @@ static void run_list(const struct bench *b)
 
 static void user_path(const struct bench *b, uint32_t i, char path[PATH_OCTETS])
 {
-	snprintf(path, PATH_OCTETS, "%s/%03u/u%u", b->dir, i % 1000, i);
+	snprintf(path, PATH_OCTETS, "%s/%03u/u%u", b->dir, i % USER_DIRS, i);
 }
 
 static void run_make_users(const struct bench *b)
@@ -545,7 +546,7 @@ static void run_make_users(const struct bench *b)
 	double begin = now_us();
 	char path[PATH_OCTETS];
 
-	for (uint32_t i = 0; i < 1000; i++) {
+	for (uint32_t i = 0; i < USER_DIRS && i < b->n; i++) {
 		snprintf(path, sizeof path, "%s/%03u", b->dir, i);
 		if (mkdir(path, 0700) < 0)
 			die("%s: %s", path, strerror(errno));
