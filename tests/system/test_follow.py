@@ -355,6 +355,22 @@ def _():
             subprocess.run(["umount", "-l", disk])
 
 
+def kill_receivers(copy):
+    """Kills who receives into copy; how many. They come and go by themselves."""
+    killed = 0
+    found = subprocess.run(["pgrep", "-f", "follow --receive %s" % copy], stdout=subprocess.PIPE).stdout.split()
+    for pid in map(int, found):
+        try:
+            with open("/proc/%d/cmdline" % pid, "rb") as f:
+                if b"--exec" in f.read():
+                    continue
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return killed
+
+
 @tap.test("at the other end of a pipe: in step under load, the far side killed too; damage on the way is noticed", timeout=120)
 def _():
     with Instance(users=1) as p:
@@ -370,10 +386,9 @@ def _():
             wanted = load.snapshot()
             if random.random() < 0.5:
                 # the far side alone: the near one notices and ends
-                kids = subprocess.run(["pgrep", "-f", "follow --receive %s" % copy], stdout=subprocess.PIPE).stdout.split()
-                for pid in kids:
-                    if b"--exec" not in open("/proc/%d/cmdline" % int(pid), "rb").read():
-                        os.kill(int(pid), signal.SIGKILL)
+                until = time.monotonic() + 10
+                while not kill_receivers(copy) and time.monotonic() < until:
+                    time.sleep(0.05)
                 assert f.proc.wait(timeout=20) != 0
                 f.proc.communicate()
             else:
