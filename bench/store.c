@@ -7,7 +7,8 @@
  *	store users DIR N
  *	store bodies DIR N		mail that looks like mail, plain and compressed
  *	store compaction DIR N		a session beside compaction, which is to hold nobody up
- */
+ *
+ * Length: many short measurements of the same shape, which share how a store is filled, opened and told of. */
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -564,6 +565,15 @@ static void run_make_users(const struct bench *b)
 	tell("make a store and deliver its first message, synced", (now_us() - begin) / b->n, "us");
 }
 
+/* Some user, by a sequence that *r carries on. */
+static void next_user(const struct bench *b, uint64_t *r, char path[PATH_OCTETS])
+{
+	*r ^= *r << 13;
+	*r ^= *r >> 7;
+	*r ^= *r << 17;
+	user_path(b, (uint32_t)(*r % b->n), path);
+}
+
 static void run_deliver(const struct bench *b)
 {
 	uint64_t r = 88172645463325252u;
@@ -574,10 +584,7 @@ static void run_deliver(const struct bench *b)
 		struct store *s;
 		double begin;
 
-		r ^= r << 13;
-		r ^= r >> 7;
-		r ^= r << 17;
-		user_path(b, (uint32_t)(r % b->n), path);
+		next_user(b, &r, path);
 		begin = now_us();
 		s = open_at(b, path);
 		append(s, MAILBOX_INBOX, b->octets, (uint32_t)i, false);
@@ -598,10 +605,7 @@ static void run_sessions(const struct bench *b)
 		struct mailbox *mb;
 		double begin;
 
-		r ^= r << 13;
-		r ^= r >> 7;
-		r ^= r << 17;
-		user_path(b, (uint32_t)(r % b->n), path);
+		next_user(b, &r, path);
 		begin = now_us();
 		s = open_at(b, path);
 		mb = open_inbox(s, true);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* The control file: the tail of the journal and a slot per mailbox in mapped memory, so that deliveries and counters
  * need no index. It is derived: ctl_recover makes it from the journal's last segment, whose first record is a snapshot
- * of all slots (invariants I2, I5 of store_int.h). */
+ * of all slots (invariants I2, I5 of store_int.h).
+ * Length: what a record does to a slot is said once, for appending and for recovery. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -3,7 +3,8 @@
  * Space ahead of the tail is written with zeros in steps (not merely allocated): a record then overwrites
  * blocks that exist, and fdatasync needs no metadata commit, which doubles synced appends a second.
  *
- * A segment's mapping, once made, stays until journal_free; its descriptor may be closed to keep few open.
+ * A segment's mapping, once made, stays until journal_free or journal_forget; its descriptor may be closed to keep few
+ * open.
  * Length: one subject (the segment file) in three views, write, read, scan; kept together because the layout is. */
 #include <dirent.h>
 #include <errno.h>

@@ -112,7 +112,7 @@ void journal_trim(struct journal *j, struct journal_tail *tail, int64_t idle_s);
  * later success does not bring it back. */
 enum err_kind journal_sync(struct journal *j, uint32_t seg, struct err *e) CHECKED;
 
-/* A record as read: views are valid until journal_free. */
+/* A record as read: views are valid until journal_free, or journal_forget of their segment. */
 struct journal_view {
 	struct rec_header h;
 	struct str payload;		/* padding included: decode by the payload's own lengths */

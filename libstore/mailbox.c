@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* A session's view of a mailbox and how it follows the journal. The journal is its own change feed: the view is the
- * index's rows once, and from then on the records behind them (invariant I3: never past the durable watermark). */
+ * index's rows once, and from then on the records behind them (invariant I3: never past the durable watermark).
+ * Length: loading, following and starting anew must agree on what a record does to the view. */
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>

@@ -151,7 +151,7 @@ void message_close(struct message_text *t);
  * and memory stay the library's and are valid until message_close. */
 size_t message_spans(const struct message_text *t, uint64_t from, uint64_t len, struct text_span out[2]);
 /* Only the parsed record: cheaper than message_open (no body is touched, the record has its own checksum). Valid until
- * store_close. */
+ * store_close or store_let_go. */
 enum err_kind message_record(struct mailbox *mb, const struct message *m, struct str *out,
     struct err *e) CHECKED;
 

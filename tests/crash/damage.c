@@ -2,7 +2,8 @@
 /* A store is damaged in one place at a time, chosen or random: whole files, sectors, single bits, of the journal, the index,
  * the control file, large bodies. Each time: what the damage did not hit is served octet for octet, nothing wrong is ever
  * served, check says what it found, --repair ends with a clean check, a second repair does nothing, and what the journal
- * says afterwards is what was served. Prints TAP; DAMAGE_CASES says how many random cases, DAMAGE_SEED where to begin. */
+ * says afterwards is what was served. Prints TAP; DAMAGE_CASES says how many random cases, DAMAGE_SEED where to begin.
+ * Length: the damages, and the model that says what each may cost, are one subject. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

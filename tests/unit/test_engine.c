@@ -4,7 +4,8 @@
  * What the store holds after a kill or a power cut is told by a history: transaction m changes rows by a rule that depends
  * on m only, so any state can be compared with what commit n must have left, for every n that is possible.
  *
- * Arguments: none (all tests), "bench" (times), or a seed. PENNY_ENGINE_KILLS: how many kills (default 40). */
+ * Arguments: none (all tests), "bench" (times), or a seed. PENNY_ENGINE_KILLS: how many kills (default 40).
+ * Length: the promises are tried on one history, and each test needs its rule. */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
