@@ -50,6 +50,10 @@ int ctl_err(const struct err *e);	/* the code follows from the kind */
 /* Reads the file and the shared settings into *c. Returns 0 or EX_CONFIG after a message. */
 int ctl_load_conf(struct ctl *c);
 
+/* -- mailbox.c -- */
+/* Messages, unseen, octets and name of each mailbox, a line each. Returns 0 or an exit code after a message. */
+int ctl_print_mailboxes(struct store *s);
+
 /* -- stores.c -- */
 struct office;
 /* The post office and the account that owns what is in it. Returns 0 or an exit code after a message. */

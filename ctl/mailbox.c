@@ -11,14 +11,13 @@ struct names {
 	const char *a, *b;
 };
 
-static int list(struct store *s, void *arg)
+int ctl_print_mailboxes(struct store *s)
 {
 	struct arena *a = arena_new(LIST_ARENA_MAX_BYTES);
 	struct mailbox_info *v;
 	struct err e;
 	size_t n;
 
-	(void)arg;
 	if (store_list(s, a, &v, &n, &e) != ERR_OK)
 		return ctl_err(&e);
 	for (size_t i = 0; i < n; i++)
@@ -27,6 +26,12 @@ static int list(struct store *s, void *arg)
 			    v[i].octets, (int)v[i].name.n, v[i].name.p);
 	arena_free(&a);
 	return 0;
+}
+
+static int list(struct store *s, void *arg)
+{
+	(void)arg;
+	return ctl_print_mailboxes(s);
 }
 
 static int create(struct store *s, void *arg)

@@ -41,21 +41,9 @@ static void print_state(const struct copy_state *st)
 
 static int list_mailboxes(struct store *s, const struct copy_state *st, void *arg)
 {
-	struct arena *a = arena_new(LIST_ARENA_MAX_BYTES);
-	struct mailbox_info *v;
-	struct err e;
-	size_t n;
-
 	(void)arg;
-	if (store_list(s, a, &v, &n, &e) != ERR_OK)
-		return ctl_err(&e);
 	print_state(st);
-	for (size_t i = 0; i < n; i++)
-		if (v[i].exists && !v[i].noselect)
-			printf("%u\t%u\t%" PRIu64 "\t%.*s\n", v[i].n_messages, v[i].n_unseen, v[i].octets,
-			    (int)v[i].name.n, v[i].name.p);
-	arena_free(&a);
-	return 0;
+	return ctl_print_mailboxes(s);
 }
 
 struct job {

@@ -155,7 +155,7 @@ static bool one(enum stage stage, int error, bool sticky, int at)
 	bool reached, ok;
 	enum err_kind k;
 
-	tap_helper = true;
+	tap_quiet(true);
 	store_dir_replay_max = UINT32_MAX;
 	s = store_at(&from);
 	put(s, 1, 8);
@@ -187,7 +187,7 @@ static bool one(enum stage stage, int error, bool sticky, int at)
 	store_close(&s);
 	dir_remove(&from);
 	dir_remove(&to);
-	tap_helper = false;
+	tap_quiet(false);
 	CHECK_AT(ok, at);
 	return reached;
 }

@@ -379,17 +379,6 @@ static int child(void (*fn)(const struct dir *, const struct op *), const struct
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-static unsigned checked;
-
-static void quiet(bool on)
-{
-	if (on)
-		checked = tap_n;
-	else
-		tap_n = checked;
-	tap_helper = on;
-}
-
 struct wanted {
 	struct seen before, after;
 	int n_calls;
@@ -431,7 +420,7 @@ static bool one_case(const struct dir *base, const struct op *op, const struct w
 	int status;
 	bool ok;
 
-	quiet(true);
+	tap_quiet(true);
 	d = base_copy(base);
 	memset(told, 0, sizeof *told);
 	memcpy(told->call, w->call, sizeof told->call);
@@ -447,7 +436,7 @@ static bool one_case(const struct dir *base, const struct op *op, const struct w
 	else
 		ok = status == 0 && told->done && judge(w, op, call) && ok;
 	dir_remove(&d);
-	quiet(false);
+	tap_quiet(false);
 	if (!ok)
 		printf("# %s: call %d of %d, kind %d, %s%s (status %d)\n", op->name, at, w->n_calls, call, error == HALF ?
 		    "half of it" : strerror(error), sticky ? ", for good" : "", status);
@@ -479,7 +468,7 @@ static bool measure(const struct dir *base, const struct op *op, struct wanted *
 	struct dir d;
 	bool ok;
 
-	quiet(true);
+	tap_quiet(true);
 	d = base_copy(base);
 	ok = child(look, &d, op) == 0;
 	w->before = told->before;
@@ -489,7 +478,7 @@ static bool measure(const struct dir *base, const struct op *op, struct wanted *
 	d = base_copy(base);
 	ok = child(undisturbed, &d, op) == 0 && told->result == ERR_OK && ok;
 	dir_remove(&d);
-	quiet(false);
+	tap_quiet(false);
 	w->after = told->before;
 	w->n_calls = told->n_calls;
 	memcpy(w->call, told->call, sizeof w->call);

@@ -49,18 +49,6 @@ struct told {
 static struct told *shared;	/* [0] the victim, [1] the survivor, [2] the fresh process */
 static struct { uint64_t kills, rekills, inside, acked, there, worst_ms; } sum;
 
-/* What is checked in passing many times is no test of its own. */
-static unsigned checked;
-
-static void quiet(bool on)
-{
-	if (on)
-		checked = tap_n;
-	else
-		tap_n = checked;
-	tap_helper = on;
-}
-
 /* -- children -- */
 
 static pid_t child(void (*fn)(const struct dir *, const struct op *, struct told *, int), const struct dir *d,
@@ -373,7 +361,7 @@ static bool one_death(const struct dir *base, const struct op *op, const struct 
 	pid_t survivor = 0, pid;
 	bool ended, acked, ok = true;
 
-	quiet(true);
+	tap_quiet(true);
 	d = base_copy(base);
 	if (with > 0) {
 		survivor = child(survive, &d, op, &shared[1], with == 2);
@@ -402,7 +390,7 @@ static bool one_death(const struct dir *base, const struct op *op, const struct 
 	}
 	ok = ends(child(fresh, &d, op, &shared[2], 0)) && judge_fresh(w, acked) && ok;
 	dir_remove(&d);
-	quiet(false);
+	tap_quiet(false);
 	if (!ok)
 		printf("# %s: killed at point %d of %d, %d instructions on, survivor %d, recoverer %s\n", op->name, point,
 		    w->n_points, steps, with, rekill ? "killed" : "spared");
@@ -415,14 +403,14 @@ static struct seen observed(const struct dir *base, const struct op *op, int n, 
 {
 	struct dir d;
 
-	quiet(true);
+	tap_quiet(true);
 	d = base_copy(base);
 	if (op->leave != NULL)
 		op->leave(&d);
 	if (!ends(child(observe, &d, op, &shared[0], n)))
 		printf("# %s: %d times, undisturbed: fails\n", op->name, n);
 	dir_remove(&d);
-	quiet(false);
+	tap_quiet(false);
 	*out_result = shared[0].result;
 	return shared[0].seen;
 }
@@ -435,7 +423,7 @@ static int count_points(const struct dir *base, const struct op *op, bool *marke
 	pid_t pid;
 	int n;
 
-	quiet(true);
+	tap_quiet(true);
 	d = base_copy(base);
 	if (op->leave != NULL)
 		op->leave(&d);
@@ -445,7 +433,7 @@ static int count_points(const struct dir *base, const struct op *op, bool *marke
 	kill_it(pid);
 	unmap_ctl(ctl);
 	dir_remove(&d);
-	quiet(false);
+	tap_quiet(false);
 	return n;
 }
 

@@ -10,7 +10,7 @@
 
 static unsigned tap_n, tap_bad;
 /* Set in a process that a test starts as its helper: its exit status says whether it went well, its
- * checks are no TAP lines of their own. Or for a while, in a part whose checks would be too many lines. */
+ * checks are no TAP lines of their own. */
 static bool tap_helper;
 
 static inline void tap_check(bool ok, const char *what, const char *file, int line, long row)
@@ -31,6 +31,12 @@ static inline void tap_check(bool ok, const char *what, const char *file, int li
 		putchar(*p == '#' ? '*' : *p);
 	putchar('\n');
 	fflush(stdout);
+}
+
+/* What is checked in passing, many times, is no test of its own: only what fails is told. */
+static inline void tap_quiet(bool on)
+{
+	tap_helper = on;
 }
 
 #define CHECK(cond) tap_check((cond), #cond, __FILE__, __LINE__, -1)
